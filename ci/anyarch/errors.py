@@ -1,0 +1,218 @@
+"""Every failure a user can meet: one tree, facts as fields, one exit code per class.
+
+::
+
+    AnyarchError
+    ├── UsageError 2            a word on the command line cannot be understood
+    ├── ConfigError 3           anyarch.toml
+    ├── MissingToolError 4      a program this command needs
+    ├── FileProblemError 5      a file or folder that cannot be read or written
+    ├── EngineError
+    │   ├── EngineUnreachableError 10
+    │   ├── EngineStartError 11
+    │   ├── BuildFailedError 12
+    │   ├── EngineDiskFullError 13
+    │   ├── BuildTimeoutError 14
+    │   └── PartialBuildError 15  some platforms were built, a required one was not
+    ├── RegistryError
+    │   ├── RegistryUnavailableError 20
+    │   ├── AuthenticationError 21
+    │   ├── DeniedError 22
+    │   ├── NotFoundError 23
+    │   ├── ImmutableTagError 24
+    │   ├── RegistryProtocolError 25
+    │   └── ContentError 26       bytes that are not what their digest, size or media type says
+    ├── RecordError 30
+    ├── PlanMismatchError 31
+    ├── MergeRefusedError 32
+    ├── VerifyFailedError 33
+    └── LostRaceError 34
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells report it
+
+
+def _printable(text: str) -> str:
+    """Control characters from hostile input must not reach a terminal; newlines and tabs may."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+
+
+class AnyarchError(Exception):
+    """A failure with a message for people: what happened, where, what was expected, what to do next.
+
+    Args:
+        what: One sentence: what happened and to which object.
+        hint: What the reader can do next; empty if there is nothing to add.
+        facts: What a program reading ``--format json`` wants as fields: ``platform``, ``url``, ``status`` …
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, hint: str = "", **facts: object) -> None:
+        self.what = _printable(what)
+        self.hint = _printable(hint)
+        self.facts: Mapping[str, object] = MappingProxyType(facts)
+        super().__init__(self.what)
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  → {self.hint}" if self.hint else self.what
+
+
+class OffendersError(AnyarchError):
+    """A failure that names every offender at once, one line each."""
+
+    def __init__(self, what: str, *, offenders: Sequence[str], hint: str = "", **facts: object) -> None:
+        super().__init__(what, hint=hint, **facts)
+        self.offenders = tuple(_printable(offender) for offender in offenders)
+
+    def __str__(self) -> str:
+        lines = [self.what, *(f"  - {offender}" for offender in self.offenders)]
+        return "\n".join([*lines, f"  → {self.hint}"] if self.hint else lines)
+
+
+class UsageError(AnyarchError):
+    """A word on the command line cannot be understood."""
+
+    exit_code = 2
+
+
+class ConfigError(AnyarchError):
+    """anyarch.toml says something that cannot be done."""
+
+    exit_code = 3
+
+
+class MissingToolError(AnyarchError):
+    """A program that this command needs is not installed."""
+
+    exit_code = 4
+
+
+class FileProblemError(AnyarchError):
+    """A file or folder cannot be read or written."""
+
+    exit_code = 5
+
+
+class EngineError(AnyarchError):
+    """A Dagger engine, or a build on it, failed."""
+
+
+class EngineUnreachableError(EngineError):
+    """Nothing that speaks Dagger's protocol answers at an engine's URL."""
+
+    exit_code = 10
+
+
+class EngineStartError(EngineError):
+    """The native engine did not come up."""
+
+    exit_code = 11
+
+
+class BuildFailedError(EngineError):
+    """A Dockerfile instruction, or the function around it, failed."""
+
+    exit_code = 12
+
+
+class EngineDiskFullError(EngineError):
+    """The engine has no room left for layers."""
+
+    exit_code = 13
+
+
+class BuildTimeoutError(EngineError):
+    """A platform's build did not end within its deadline."""
+
+    exit_code = 14
+
+
+class PartialBuildError(OffendersError, EngineError):
+    """Some platforms were built and published by digest; a required one was not: nothing is tagged."""
+
+    exit_code = 15
+
+
+class RegistryError(AnyarchError):
+    """A registry, or an OCI layout, refused or failed."""
+
+
+class RegistryUnavailableError(RegistryError):
+    """A registry does not answer, or answers only with temporary errors, within the deadline."""
+
+    exit_code = 20
+
+
+class AuthenticationError(RegistryError):
+    """A registry does not accept the credentials (401)."""
+
+    exit_code = 21
+
+
+class DeniedError(RegistryError):
+    """The credentials are known but may not do this (403)."""
+
+    exit_code = 22
+
+
+class NotFoundError(RegistryError):
+    """A repository, manifest, tag or blob is not there (404)."""
+
+    exit_code = 23
+
+
+class ImmutableTagError(RegistryError):
+    """A tag exists, points elsewhere and the registry forbids moving it."""
+
+    exit_code = 24
+
+
+class RegistryProtocolError(RegistryError):
+    """A registry's answer breaks the distribution specification or one of our limits."""
+
+    exit_code = 25
+
+
+class ContentError(RegistryError):
+    """Bytes are not what their digest, size or media type says, or are no valid manifest."""
+
+    exit_code = 26
+
+
+class RecordError(OffendersError):
+    """A record file is truncated, hostile or not a record."""
+
+    exit_code = 30
+
+
+class PlanMismatchError(OffendersError):
+    """Records and plan do not belong together."""
+
+    exit_code = 31
+
+
+class MergeRefusedError(OffendersError):
+    """The images do not make up the planned index."""
+
+    exit_code = 32
+
+
+class VerifyFailedError(OffendersError):
+    """A published index is not what it should be."""
+
+    exit_code = 33
+
+
+class LostRaceError(AnyarchError):
+    """Somebody else moved a tag while we did."""
+
+    exit_code = 34

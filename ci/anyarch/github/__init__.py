@@ -1,0 +1,1 @@
+"""GitHub Actions: the only room that reads ``GITHUB_*`` and writes step outputs."""

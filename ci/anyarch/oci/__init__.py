@@ -1,0 +1,1 @@
+"""The nouns of the OCI image and distribution specifications: parsed once, immutable, pure."""

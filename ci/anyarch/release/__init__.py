@@ -1,0 +1,1 @@
+"""What a release is made of: configuration, plan, records, the merge that joins them. Pure."""
