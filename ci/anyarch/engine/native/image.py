@@ -1,0 +1,315 @@
+"""The Python SDK image: what lets ``"sdk": "python"`` run on the native engine with no network.
+
+A Dagger engine finds its built-in Python SDK as an OCI image: the manifest's digest is in the environment
+variable ``DAGGER_PYTHON_SDK_MANIFEST_DIGEST``, the blobs are files under ``content/blobs/sha256/`` of its
+prefix. Ours holds ``/runtime``, a small module in Dang that the engine runs by itself, and ``/rootfs``,
+the host distribution's own Python with the module's locked dependencies. The library is not part of it:
+``dagger.json`` brings it along, so editing the library needs no new image.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import anyio
+import anyio.to_thread
+
+from anyarch.errors import EngineStartError, MissingToolError
+from anyarch.oci import strict_json
+from anyarch.oci.descriptor import Descriptor
+from anyarch.oci.digest import Digest
+from anyarch.oci.manifest import Index, Manifest
+from anyarch.oci.media_type import MediaType
+from anyarch.oci.platforms import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+MANIFEST_DIGEST_VARIABLE: Final = "DAGGER_PYTHON_SDK_MANIFEST_DIGEST"
+
+_FORMAT: Final = 1  # raise it when the code below builds another image from the same inputs
+_PACKAGES: Final = ("base-files", "ca-certificates", "python3")
+# What the module and the library import, by name in the lock; what these need in turn comes with them.
+_REQUIREMENTS: Final = ("anyio", "dagger-io", "httpx2", "msgspec")
+_CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
+_TOOLS: Final = ("mmdebstrap", "chroot", "tar", "zstd")
+_DEADLINE_SECONDS: Final = 600.0
+_LOCK_POLL_SECONDS: Final = 0.2
+_LAYER_MEDIA_TYPE: Final = "application/vnd.oci.image.layer.v1.tar+zstd"
+
+
+@dataclass(frozen=True, slots=True)
+class SdkImage:
+    """A built image.
+
+    ``content_dir`` is an OCI layout (``blobs/sha256/``, ``index.json``): bind it, or link it, to the
+    engine's ``<prefix>/content``. It lies in the cache and is never changed once it exists.
+    """
+
+    manifest_digest: Digest
+    content_dir: Path
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the engine's environment needs to find the image."""
+        return {MANIFEST_DIGEST_VARIABLE: str(self.manifest_digest)}
+
+
+async def python_sdk(cache: Path | None = None, *, deadline_seconds: float = _DEADLINE_SECONDS) -> SdkImage:
+    """The image for this host, from the cache or built now (about 15 s).
+
+    Args:
+        cache: Where to keep it; the user's cache folder of anyarch if None.
+        deadline_seconds: For the build, waiting for another process that builds the same included.
+
+    Raises:
+        EngineStartError: the image cannot be built here, or not in time; the message has the cause.
+        MissingToolError: a program it is built with is not installed.
+    """
+    folder = (cache or _cache_folder()) / "engine"
+    host = _Host.read()
+    lock = _sdk_text("requirements.lock")
+    runtime = {name: _sdk_text(name) for name in ("dagger.json", "main.dang")}
+    key = _hash(_FORMAT, host, _PACKAGES, _REQUIREMENTS, lock, runtime, _CERTIFICATES.read_bytes())[:16]
+    content = folder / f"sdk-{key}"
+    if not content.exists():
+        try:
+            with anyio.fail_after(deadline_seconds):
+                async with _locked(folder / f"sdk-{key}.lock"):
+                    if not content.exists():
+                        await _Build(host, lock, runtime, content).run()
+        except TimeoutError as error:
+            raise EngineStartError(
+                f"the Python SDK image was not ready within {deadline_seconds:.0f} s", path=str(content)
+            ) from error
+    return SdkImage(_manifest_digest(content), content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Host:
+    """The distribution whose packages the image is made of."""
+
+    name: str  # debian, ubuntu …
+    codename: str
+    machine: str  # as uname says it: x86_64
+
+    @classmethod
+    def read(cls) -> _Host:
+        release = platform.freedesktop_os_release()
+        codename = release.get("VERSION_CODENAME", "")
+        if not codename or shutil.which("apt-get") is None:
+            raise EngineStartError(
+                f"the Python SDK image is made from Debian or Ubuntu packages; this is {release['NAME']}",
+                hint="use Docker, or an engine elsewhere: --engine PLATFORM=URL",
+            )
+        return cls(release["ID"], codename, platform.machine())
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    host: _Host
+    lock: str
+    runtime: Mapping[str, str]
+    content: Path
+
+    async def run(self) -> None:
+        """Make the layout beside its final place and rename it: it is there whole or not at all."""
+        _require_tools()
+        work = self.content.with_name(f"{self.content.name}.{os.getpid()}.tmp")
+        _remove_leftovers(self.content)
+        (work / "tree" / "runtime").mkdir(parents=True)
+        try:
+            await self._root_file_system(work)
+            await self._dependencies(work)
+            for name, text in self.runtime.items():
+                (work / "tree" / "runtime" / name).write_text(text)
+            layout = work / "layout"
+            await self._pack(work / "tree", layout)
+            layout.rename(self.content)
+        except OSError as error:
+            raise EngineStartError(f"the Python SDK image cannot be written: {error}") from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    async def _root_file_system(self, work: Path) -> None:
+        """Unpack Python and what it needs; nothing is configured, so no maintainer script runs."""
+        sources = work / "sources.list"
+        sources.write_text(await _apt_sources(self.host))
+        # Releases before the merged /usr unpack into /lib; the links must be there first.
+        links = 'for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d" && ln -s "usr/$d" "$1/$d"; done'
+        trim = 'cd "$1" && rm -rf usr/share/doc usr/share/man usr/share/locale var/cache var/lib/apt'
+        command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--setup-hook={links}"]
+        command += [f"--include={','.join(_PACKAGES)}", '--aptopt=Acquire::Languages "none"']
+        command += [f"--customize-hook={trim}", self.host.codename, str(work / "tree/rootfs"), str(sources)]
+        await _run(command, what="unpacking Python from the distribution's packages")
+        # The module trusts whom its host trusts, a company's own authority included.
+        bundle = work / "tree/rootfs" / _CERTIFICATES.relative_to("/")
+        bundle.parent.mkdir(parents=True, exist_ok=True)
+        bundle.write_bytes(_CERTIFICATES.read_bytes())
+
+    async def _dependencies(self, work: Path) -> None:
+        """Install what the lock pins, hashes checked, and compile everything once for all calls."""
+        root = work / "tree/rootfs"
+        (work / "requirements.txt").write_text(_pinned(self.lock, _REQUIREMENTS))
+        (work / "constraints.txt").write_text(self.lock)
+        version = await _python_version(root)
+        command = [_uv(), "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:"]
+        command += ["--link-mode=copy", f"--python-version={version}", f"--target={root / 'opt/module'}"]
+        command += ["-r", str(work / "requirements.txt"), "-c", str(work / "constraints.txt")]
+        await _run(command, what="installing the module's locked dependencies")
+        # unchecked: neither unpacking a layer nor a mount's odd times may make Python compile again.
+        compile_all = ["python3", "-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash"]
+        command = ["chroot", str(root), *compile_all, f"/usr/lib/python{version}", "/opt/module"]
+        await _run(command, what="compiling Python's byte code")
+
+    async def _pack(self, tree: Path, layout: Path) -> None:
+        blobs = layout / "blobs/sha256"
+        blobs.mkdir(parents=True)
+        tar = layout / "layer.tar"
+        reproducible = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"]
+        await _run(["tar", *reproducible, "-C", str(tree), "-cf", str(tar), "."], what="packing the layer")
+        diff_id = (await _describe(tar, "")).digest
+        await _run(["zstd", "-q", "-T0", "-3", "--rm", str(tar)], what="compressing the layer")
+        compressed = layout / "layer.tar.zst"
+        layer = await _describe(compressed, _LAYER_MEDIA_TYPE)
+        compressed.rename(blobs / layer.digest.hex)
+        machine = Platform.parse(f"linux/{self.host.machine}")
+        rootfs = {"type": "layers", "diff_ids": [str(diff_id)]}
+        config = _write_blob(blobs, MediaType.OCI_CONFIG, {**machine.to_oci(), "rootfs": rootfs})
+        document = {
+            "schemaVersion": 2,
+            "mediaType": str(MediaType.OCI_MANIFEST),
+            "config": config.to_oci(),
+            "layers": [layer.to_oci()],
+        }
+        manifest = _write_blob(blobs, MediaType.OCI_MANIFEST, document)
+        (layout / "oci-layout").write_bytes(strict_json.dumps({"imageLayoutVersion": "1.0.0"}))
+        (layout / "index.json").write_bytes(Index.build([manifest]).raw)
+
+
+def _require_tools() -> None:
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if missing:
+        packages = " ".join("coreutils" if tool == "chroot" else tool for tool in missing)
+        raise MissingToolError(
+            f"not installed: {', '.join(missing)}", hint=f"apt-get install {packages}", tools=missing
+        )
+
+
+def _uv() -> str:
+    beside = Path(sys.executable).with_name("uv")
+    found = shutil.which("uv") or (str(beside) if beside.exists() else None)
+    if found is None:
+        raise MissingToolError("not installed: uv", hint="pip install uv", tools=["uv"])
+    return found
+
+
+def _sdk_text(name: str) -> str:
+    return resources.files(__package__).joinpath("sdk", name).read_text()
+
+
+def _pinned(lock: str, names: Sequence[str]) -> str:
+    """The lock's entries of these requirements, with their hashes."""
+    entries = {entry.partition("==")[0]: entry for entry in re.split(r"(?m)^(?=[a-z0-9])", lock)}
+    return "".join(entries[name] for name in names)
+
+
+async def _apt_sources(host: _Host) -> str:
+    """The host's own package sources: they are reachable from here and trusted already.
+
+    Empty where apt names none, which lets mmdebstrap use the distribution's default.
+    """
+    fields = "deb [signed-by=$(SIGNED_BY)] $(REPO_URI) $(RELEASE) $(COMPONENT)|$(ARCHITECTURE)"
+    command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
+    listed = await _run(command, what="asking apt for the package sources")
+    suites = {host.codename + suffix for suffix in ("", "-updates", "-security")}
+    lines = []
+    for line in dict.fromkeys(listed.splitlines()):
+        source, _, _ = line.partition("|")
+        words = source.split()
+        if words[-1] == "main" and words[-2].partition("/")[0] in suites:
+            lines.append(re.sub(r"\[signed-by=(\$\(SIGNED_BY\))?\] ", "", source))
+    return "".join(f"{line}\n" for line in dict.fromkeys(lines))
+
+
+async def _python_version(root: Path) -> str:
+    """The unpacked Python's ``major.minor``."""
+    program = "import sys; print('%d.%d' % sys.version_info[:2])"
+    command = ["chroot", str(root), "python3", "-c", program]
+    return (await _run(command, what="starting the unpacked Python")).strip()
+
+
+async def _run(command: Sequence[str], *, what: str) -> str:
+    """Run a program to its end and return its output.
+
+    Raises:
+        EngineStartError: it failed; the message ends with its last lines.
+    """
+    done = await anyio.run_process(command, check=False)
+    if done.returncode != 0:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise EngineStartError(
+            f"{what} failed: {command[0]} ended with {done.returncode}: {' / '.join(said[-5:])}"
+        )
+    return done.stdout.decode()
+
+
+async def _describe(path: Path, media_type: str) -> Descriptor:
+    def read() -> Descriptor:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Descriptor(media_type=media_type, digest=Digest("sha256", digest), size=path.stat().st_size)
+
+    return await anyio.to_thread.run_sync(read)
+
+
+def _write_blob(blobs: Path, media_type: MediaType, document: Mapping[str, object]) -> Descriptor:
+    raw = strict_json.dumps(document)
+    digest = Digest.of(raw)
+    (blobs / digest.hex).write_bytes(raw)
+    return Descriptor(media_type=media_type, digest=digest, size=len(raw))
+
+
+def _manifest_digest(content: Path) -> Digest:
+    index = Manifest.from_bytes((content / "index.json").read_bytes(), subject=str(content))
+    return cast("Index", index).manifests[0].digest
+
+
+def _remove_leftovers(content: Path) -> None:
+    """What a killed build left; the lock is held, so nobody else is building this image."""
+    for leftover in content.parent.glob(f"{content.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await anyio.sleep(_LOCK_POLL_SECONDS)
+        yield
+
+
+def _hash(*inputs: object) -> str:
+    return hashlib.sha256(repr(inputs).encode()).hexdigest()
+
+
+def _cache_folder() -> Path:
+    chosen = os.environ.get("ANYARCH_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(chosen) if chosen else Path(base) / "anyarch"
