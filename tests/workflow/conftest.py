@@ -1,0 +1,38 @@
+"""Programs that check or run the workflows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).parent / "tools"
+COMPILE_TIMEOUT_SECONDS = 240
+
+
+def cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(os.environ.get("ANYARCH_CACHE") or Path(home) / "anyarch")
+
+
+@pytest.fixture(scope="session")
+def actionlint() -> Path:
+    """actionlint, compiled once for each go.sum: it is on PyPI only as a downloader."""
+    locked = hashlib.sha256((TOOLS / "go.mod").read_bytes() + (TOOLS / "go.sum").read_bytes())
+    program = cache_folder() / "tools" / f"actionlint-{locked.hexdigest()[:16]}"
+    if not program.exists():
+        go = shutil.which("go")
+        assert go
+        program.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = program.with_suffix(f".{os.getpid()}")
+        package = "github.com/rhysd/actionlint/cmd/actionlint"
+        command = [go, "build", "-C", str(TOOLS), "-mod=readonly", "-trimpath", "-buildvcs=false"]
+        subprocess.run(
+            [*command, "-o", str(unfinished), package], check=True, timeout=COMPILE_TIMEOUT_SECONDS
+        )
+        unfinished.replace(program)
+    return program
