@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
 STAND_INS = Path(__file__).parent / "stand_ins"
 REPOSITORY = "example/shop"
+
+_GIT = shutil.which("git") or "git"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def make_repository(folder: Path, files: Mapping[str, str]) -> Path:
         ["add", "--all"],
         [*as_someone, "commit", "--quiet", "--message=An application"],
     ):
-        subprocess.run(["git", *arguments], cwd=folder, check=True, timeout=30)
+        subprocess.run([_GIT, *arguments], cwd=folder, check=True, timeout=30)
     return folder
 
 
