@@ -126,7 +126,7 @@ def test_build_gets_every_planned_argument_as_one_word(whole: Recorded, platform
         *("call", "--progress=plain", "-m", "./anyarch", "build", "--source=app/examples/web"),
         *(f"--platform={platform}", *AWKWARD),
         *(*publish, "--password=env:PASSWORD", "--run-id=1", "--run-attempt=1", "export"),
-        f"--path=records/{attempt}.json",,
+        f"--path=records/{attempt}.json",
     ]
 
 
