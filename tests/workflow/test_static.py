@@ -106,6 +106,12 @@ def test_the_engine_version_is_the_library_s() -> None:
     assert f"version: {DAGGER_VERSION} " in IMAGE.read_text()
 
 
+def test_uv_is_the_one_we_test_with() -> None:
+    setup = (GITHUB / "actions" / "setup" / "action.yml").read_text()
+    lab = (ROOT / "lab" / "setup.sh").read_text()
+    assert re.findall(r"version: (\d+\.\d+\.\d+)", setup) == re.findall(r"UV_VERSION=(\S+)", lab)
+
+
 def test_planned_runners_are_labels_that_somebody_serves() -> None:
     from anyarch.oci.platforms import Platform
     from anyarch.release.config import parse_config
