@@ -48,7 +48,7 @@ if sys.argv[1:] == ["version"]:
     sys.exit(print("dagger v0.21.8"))
 call = {"argv": sys.argv[1:], "password": os.environ.get("PASSWORD"), "cwd": sorted(os.listdir("."))}
 calls = pathlib.Path(os.environ["CALLS"])
-platform = pathlib.Path(os.environ.get("RECORD", "")).stem
+platform = os.environ.get("RECORD", "")
 (calls / f"{name}-{sys.argv[1]}-{platform}.json").write_text(json.dumps(call))
 if sys.argv[1] == "plan":
     folder = pathlib.Path(sys.argv[2], ".anyarch")
@@ -56,11 +56,12 @@ if sys.argv[1] == "plan":
     (folder / "plan.json").write_text("the plan")
     with open(os.environ["GITHUB_OUTPUT"], "a") as output:
         print("matrix=" + os.environ["MATRIX"], "destination=r.example.com/team/web", sep="\\n", file=output)
+        print("source=app/examples/web/con text", "insecure=false", sep="\\n", file=output)
 if os.environ["FAILS"] in sys.argv:
     sys.exit("this platform cannot be built")
 if sys.argv[1] == "call":
     pathlib.Path("records").mkdir()
-    pathlib.Path(sys.argv[-1].removeprefix("--path=")).write_text(os.environ["RECORD"])
+    pathlib.Path(sys.argv[-1].removeprefix("--path=")).write_text(platform)
 if sys.argv[1] == "merge":
     assert pathlib.Path("plan/plan.json").read_text() == "the plan"
     call["records"] = {path.name: path.read_text() for path in pathlib.Path("records").iterdir()}
@@ -121,9 +122,14 @@ def test_plan_gets_the_inputs_as_they_are(whole: Recorded) -> None:
 def test_build_gets_every_planned_argument_as_one_word(whole: Recorded, platform: str) -> None:
     attempt = f"{platform.replace('/', '-')}-1"
     call = whole.calls[f"dagger-call-{attempt}"]
-    publish = ["publish", "--repository=r.example.com/team/web", "--username=robot account"]
+    publish = [
+        "publish",
+        "--repository=r.example.com/team/web",
+        "--insecure=false",
+        "--username=robot account",
+    ]
     assert call["argv"] == [
-        *("call", "--progress=plain", "-m", "./anyarch", "build", "--source=app/examples/web"),
+        *("call", "--progress=plain", "-m", "./anyarch", "build", "--source=app/examples/web/con text"),
         *(f"--platform={platform}", *AWKWARD),
         *(*publish, "--password=env:PASSWORD", "--run-id=1", "--run-attempt=1", "export"),
         f"--path=records/{attempt}.json",
@@ -140,9 +146,7 @@ def test_merge_gets_the_plan_and_every_record(whole: Recorded) -> None:
     call = whole.calls["anyarch-merge-"]
     words = ["merge", "--records", "records", "--plan", "plan/plan.json", "--to", "r.example.com/team/web"]
     assert call["argv"] == [*words, "--tag", "1.2.3 latest", "--format", "github"]
-    assert call["records"] == {
-        name: f"records/{name}" for name in ("linux-amd64-1.json", "linux-arm64-1.json")
-    }
+    assert call["records"] == {f"{name}.json": name for name in ("linux-amd64-1", "linux-arm64-1")}
 
 
 def test_only_what_publishes_sees_the_password(whole: Recorded) -> None:
