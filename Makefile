@@ -1,0 +1,28 @@
+# Each target is a line or two; what they do is in lab/ and tests/. `make` alone lists them.
+SHELL := /bin/bash
+PATHS ?= tests
+bin := .venv/bin
+
+.PHONY: help setup demo demo-down test unit lint
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+
+setup: ## install what the other targets need, once
+	@lab/setup.sh
+
+demo: setup ## three engines, a registry, one application on three platforms, one tag
+	@$(bin)/python -m lab.demo up
+
+demo-down: setup ## stop what `make demo` started; nothing but the cache stays
+	@$(bin)/python -m lab.demo down
+
+test: lint ## everything, from a bare machine to nothing left behind
+	@$(bin)/pytest $(PATHS)
+
+unit: setup ## the tests that need no engine: seconds
+	@$(bin)/pytest tests/unit tests/test_architecture.py
+
+lint: setup ## format, lint, types, shell
+	@$(bin)/ruff format --check --quiet . && $(bin)/ruff check --quiet . && $(bin)/mypy --no-error-summary
+	@git ls-files -z -- '*.sh' .ci/run | xargs -0 $(bin)/shellcheck

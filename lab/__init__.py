@@ -1,0 +1,1 @@
+"""What the demo and the tests need on one machine: set-up, a real registry, base images, three engines."""
