@@ -26,7 +26,8 @@
     ├── PlanMismatchError 31
     ├── MergeRefusedError 32
     ├── VerifyFailedError 33
-    └── LostRaceError 34
+    ├── LostRaceError 34
+    └── PlanError 35
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class AnyarchError(Exception):
 class OffendersError(AnyarchError):
     """A failure that names every offender at once, one line each."""
 
-    def __init__(self, what: str, *, offenders: Sequence[str], hint: str = "", **facts: object) -> None:
+    def __init__(self, what: str, *, offenders: Sequence[str] = (), hint: str = "", **facts: object) -> None:
         super().__init__(what, hint=hint, **facts)
         self.offenders = tuple(_printable(offender) for offender in offenders)
 
@@ -84,7 +85,7 @@ class UsageError(AnyarchError):
     exit_code = 2
 
 
-class ConfigError(AnyarchError):
+class ConfigError(OffendersError):
     """anyarch.toml says something that cannot be done."""
 
     exit_code = 3
@@ -216,3 +217,9 @@ class LostRaceError(AnyarchError):
     """Somebody else moved a tag while we did."""
 
     exit_code = 34
+
+
+class PlanError(OffendersError):
+    """A plan file is truncated, hostile or not a plan."""
+
+    exit_code = 35

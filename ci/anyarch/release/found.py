@@ -1,0 +1,169 @@
+"""One image as a store holds it: manifest, config, and the attestations that came along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from anyarch.errors import ContentError, NotFoundError
+from anyarch.oci.manifest import CONFIG_MAX_BYTES, Image, ImageConfig, Index
+from anyarch.oci.media_type import CONFIG_TYPES
+from anyarch.release.parallel import both, in_parallel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anyarch.oci.descriptor import Descriptor
+    from anyarch.oci.digest import Digest
+    from anyarch.oci.manifest import Manifest
+    from anyarch.oci.platforms import Platform
+    from anyarch.oci.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundImage:
+    """An image and its config, read back.
+
+    ``root`` is the document that was asked for: the manifest itself, or BuildKit's index of one image
+    and its attestations. ``descriptor`` points at the manifest, as that index says it if there is one.
+    """
+
+    root: Descriptor
+    descriptor: Descriptor
+    manifest: Image
+    config: ImageConfig
+    attestations: tuple[Descriptor, ...] = ()
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The layers that a registry must hold; foreign ones (with ``urls``) live elsewhere."""
+        return tuple(layer for layer in self.manifest.layers if "urls" not in layer.extra)
+
+    @property
+    def total_bytes(self) -> int:
+        """What a machine downloads: config and layers, compressed."""
+        return self.manifest.config.size + sum(layer.size for layer in self.manifest.layers)
+
+
+def same_platform(one: Platform, other: Platform) -> bool:
+    """Equal up to Windows' version and features, which nobody types."""
+    return _plain(one) == _plain(other)
+
+
+async def find_image(store: Store, digest: Digest, *, config: Descriptor | None = None) -> FoundImage:
+    """Read an image back.
+
+    Args:
+        store: Where it is.
+        digest: Its manifest, or an index of it and its attestations.
+        config: What its config is believed to be: read at the same time as the manifest, which saves a
+            round trip, and used only if the manifest says the same.
+
+    Raises:
+        ContentError: it is not exactly one image.
+        RegistryError: the store does not give it.
+    """
+
+    async def read_root() -> Manifest:
+        return await store.get(digest)
+
+    async def read_early() -> ImageConfig | None:
+        return None if config is None else await _config_if_there(store, config)
+
+    root, early = await both(read_root, read_early)
+    asked = descriptor = replace(root.descriptor, digest=digest)
+    attestations: tuple[Descriptor, ...] = ()
+    manifest = root
+    if isinstance(root, Index):
+        descriptor, attestations = only_image(root, subject=str(digest))
+        manifest = await store.get(descriptor.digest)
+        check_document(manifest, descriptor)
+    if not isinstance(manifest, Image):
+        raise ContentError(f"{descriptor.digest} is an index inside an index; only images belong there")
+    if early is None or config is None or not _same_content(config, manifest.config):
+        early = await read_config(store, manifest)
+    return FoundImage(
+        root=asked, descriptor=descriptor, manifest=manifest, config=early, attestations=attestations
+    )
+
+
+def only_image(index: Index, *, subject: str) -> tuple[Descriptor, tuple[Descriptor, ...]]:
+    """The one image of an index that BuildKit wrote around it, and its attestations.
+
+    Raises:
+        ContentError: no image or several, or an attestation about something else.
+    """
+    images, attestations = index.images, index.attestations
+    if len(images) != 1:
+        raise ContentError(f"{subject} is an index of {len(images)} images; expected one image")
+    strangers = [each for each in attestations if each.attested != images[0].digest]
+    if strangers:
+        raise ContentError(
+            f"{subject}: the attestation {strangers[0].digest} is about {strangers[0].attested}, "
+            f"expected {images[0].digest}"
+        )
+    return images[0], attestations
+
+
+def check_document(manifest: Manifest, descriptor: Descriptor) -> None:
+    """Hold a manifest against the descriptor that led to it; its digest was checked on reading.
+
+    Raises:
+        ContentError: size or media type differ.
+    """
+    for what, expected, found in (
+        ("size", descriptor.size, manifest.size),
+        ("media type", descriptor.media_type, manifest.media_type),
+    ):
+        if expected != found:
+            raise ContentError(f"{descriptor.digest}: its descriptor says {what} {expected}, found {found}")
+
+
+async def read_config(store: Store, manifest: Image) -> ImageConfig:
+    """The config of an image.
+
+    Raises:
+        ContentError: it is no image's config.
+        RegistryError: the store does not give it.
+    """
+    if manifest.config.media_type not in CONFIG_TYPES:
+        raise ContentError(
+            f"{manifest.digest} is no image that a machine runs: its config is a {manifest.config.media_type}"
+        )
+    raw = await store.get_blob(manifest.config, max_bytes=CONFIG_MAX_BYTES)
+    return ImageConfig.from_bytes(raw, subject=f"config {manifest.config.digest}")
+
+
+async def missing_blobs(store: Store, blobs: Iterable[Descriptor]) -> frozenset[Digest]:
+    """Which of the blobs are not there; each is asked for once, all at the same time."""
+    distinct = list({blob.digest: blob for blob in blobs}.values())
+    there = await in_parallel([partial(store.has_blob, blob) for blob in distinct])
+    return frozenset(blob.digest for blob, found in zip(distinct, there, strict=True) if not found)
+
+
+async def missing_manifests(store: Store, manifests: Iterable[Descriptor]) -> frozenset[Digest]:
+    """Which of the manifests are not there, or are not of the size that is said."""
+    distinct = list({each.digest: each for each in manifests}.values())
+    heads = await in_parallel([partial(store.head, each.digest) for each in distinct])
+    return frozenset(
+        each.digest
+        for each, head in zip(distinct, heads, strict=True)
+        if head is None or head.size != each.size
+    )
+
+
+async def _config_if_there(store: Store, config: Descriptor) -> ImageConfig | None:
+    try:
+        raw = await store.get_blob(config, max_bytes=CONFIG_MAX_BYTES)
+        return ImageConfig.from_bytes(raw, subject=f"config {config.digest}")
+    except (NotFoundError, ContentError):
+        return None  # the manifest names the real one
+
+
+def _same_content(one: Descriptor, other: Descriptor) -> bool:
+    return (one.digest, one.size) == (other.digest, other.size)
+
+
+def _plain(platform: Platform) -> tuple[str, str, str]:
+    return platform.os, platform.architecture, platform.variant

@@ -1,0 +1,10 @@
+"""The annotations that anyarch writes and reads."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PLAN: Final = "dev.anyarch.plan"
+EXECUTION: Final = "dev.anyarch.execution"
+MISSING: Final = "dev.anyarch.missing"
+REVISION: Final = "org.opencontainers.image.revision"
