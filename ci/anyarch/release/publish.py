@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import anyio
+
+from anyarch.errors import MergeRefusedError, NotFoundError, PlanMismatchError, RegistryProtocolError
+from anyarch.release import marks
+from anyarch.release.gather import gather, missing_parts, read_children, with_missing
+from anyarch.release.merge import Child, Decision, Expectation, decide, newest_attempts
+from anyarch.release.parallel import both
+from anyarch.release.tagging import READ_BACK_DELAYS_SECONDS, move_tags, tag_states
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anyarch.oci.digest import Digest
     from anyarch.oci.manifest import Index
     from anyarch.oci.platforms import Platform
     from anyarch.oci.reference import Tag
     from anyarch.oci.store import Store
-    from anyarch.release.merge import Child
+    from anyarch.release.found import FoundImage
     from anyarch.release.plan import Plan, PlannedPlatform
-    from anyarch.release.record import Execution, Record
+    from anyarch.release.record import Record
+
+__all__ = ["Action", "Event", "Release", "ReleasedChild", "TagResult", "gather", "merge"]
 
 Action = Literal["written", "unchanged", "planned"]
 
@@ -43,14 +55,17 @@ class TagResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleasedChild:
-    """One platform of a release. ``total_bytes`` is what a machine downloads, compressed."""
+    """One platform of a release.
+
+    ``execution`` (native or emulated) is what the image says, ``total_bytes`` what a machine downloads.
+    """
 
     platform: Platform
-    execution: Execution | None
+    execution: str | None
     digest: Digest
     total_bytes: int
     attestations: int
-    record: Record | None
+    record: Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +88,6 @@ class Release:
     def digest(self) -> Digest:
         """The index's digest."""
         return self.index.digest
-
-
-async def gather(store: Store, records: Sequence[Record]) -> tuple[Child, ...]:
-    """Read back what the records point at."""
-    raise NotImplementedError
 
 
 async def merge(
@@ -107,4 +117,122 @@ async def merge(
         LostRaceError: a tag was moved by somebody else meanwhile.
         RegistryError: the store refused or failed; tags not named in the message are as they were.
     """
-    raise NotImplementedError
+    tell = on_event or _ignore
+    expectation = Expectation.of(store.name, plan=plan, platforms=expected)
+    chosen, replaced = newest_attempts(records)
+    for record in replaced:
+        tell(Event(action="replaced", subject=record.name, detail="a newer attempt of the same run"))
+    children, before = await both(partial(read_children, store, chosen), partial(tag_states, store, tags))
+    # The layers are asked for at the same time as the index that there will be if all of them are there.
+    missing, is_there = await both(
+        partial(missing_parts, store, children), partial(_is_there, store, _draft(children, expectation))
+    )
+    decision = decide(with_missing(children, missing), expectation)
+    for child in decision.children:
+        tell(Event(action="read", subject=child.record.name, detail=str(child.record.image.digest)))
+    to_move = {tag: digest for tag, digest in before.items() if digest != decision.index.digest}
+    if not dry_run:
+        await _write_index(store, decision.index, is_there=is_there, tell=tell)
+        await _move(store, decision.index, before, to_move, tell)
+    return _release(store.name, decision, before=before, to_move=to_move, is_there=is_there, dry_run=dry_run)
+
+
+def _draft(children: Sequence[Child], expectation: Expectation) -> Index | None:
+    try:
+        return decide(children, expectation).index
+    except (MergeRefusedError, PlanMismatchError):
+        return None  # the real decision, after the layers, lists every offender
+
+
+async def _is_there(store: Store, index: Index | None) -> bool:
+    """Whether exactly these bytes are there already."""
+    if index is None:
+        return False
+    try:
+        return (await store.get(index.digest)).raw == index.raw
+    except NotFoundError:
+        return False
+
+
+async def _write_index(store: Store, index: Index, *, is_there: bool, tell: Callable[[Event], None]) -> None:
+    """Write the index by digest and read it back; a registry may need a moment to show it."""
+    subject = f"{store.name}@{index.digest}"
+    if is_there:
+        tell(Event(action="unchanged", subject=subject))
+        return
+    with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
+        await store.put(index.digest, index)
+    for delay_seconds in READ_BACK_DELAYS_SECONDS:
+        await anyio.sleep(delay_seconds)
+        if await _is_there(store, index):
+            tell(Event(action="written", subject=subject))
+            return
+    raise RegistryProtocolError(
+        f"{subject}: the registry accepted the index, but does not give it back; no tag was touched",
+        hint="merge again; if it stays so, ask the registry's operator",
+    )
+
+
+async def _move(
+    store: Store,
+    index: Index,
+    before: Mapping[Tag, Digest | None],
+    to_move: Mapping[Tag, Digest | None],
+    tell: Callable[[Event], None],
+) -> None:
+    def tell_moved(tag: Tag) -> None:
+        previous = before[tag]
+        tell(
+            Event(
+                action="written",
+                subject=f"{store.name}:{tag}",
+                detail=f"was {previous}" if previous else "new",
+            )
+        )
+
+    for tag in before:
+        if tag not in to_move:
+            tell(Event(action="unchanged", subject=f"{store.name}:{tag}"))
+    await move_tags(store, index, to_move, on_moved=tell_moved)
+
+
+def _release(
+    repository: str,
+    decision: Decision,
+    *,
+    before: Mapping[Tag, Digest | None],
+    to_move: Mapping[Tag, Digest | None],
+    is_there: bool,
+    dry_run: bool,
+) -> Release:
+    def action(*, changes: bool) -> Action:
+        return "unchanged" if not changes else "planned" if dry_run else "written"
+
+    return Release(
+        repository=repository,
+        index=decision.index,
+        index_action=action(changes=not is_there),
+        children=tuple(_released(child.record, child.found) for child in decision.children if child.found),
+        missing=decision.missing,
+        tags=tuple(
+            TagResult(tag=tag, action=action(changes=tag in to_move), previous=digest)
+            for tag, digest in before.items()
+        ),
+        writes=0 if dry_run else len(to_move) + (not is_there),
+        dry_run=dry_run,
+    )
+
+
+def _released(record: Record, found: FoundImage) -> ReleasedChild:
+    return ReleasedChild(
+        platform=found.config.platform,
+        execution=found.manifest.annotations.get(marks.EXECUTION),
+        digest=found.descriptor.digest,
+        total_bytes=found.total_bytes,
+        attestations=len(found.attestations),
+        record=record,
+    )
+
+
+def _ignore(_: Event) -> None:
+    """What happens to events that nobody asked for."""

@@ -1,0 +1,192 @@
+"""What is wrong with a set of records and the images behind them: one sentence for each offender. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from anyarch.errors import MergeRefusedError, PlanMismatchError
+from anyarch.release import marks
+from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.release.found import same_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anyarch.oci.digest import Digest
+    from anyarch.oci.platforms import Platform
+    from anyarch.release.found import FoundImage
+    from anyarch.release.merge import Child, Expectation
+    from anyarch.release.record import Record
+
+
+@dataclass
+class Offenders:
+    """``foreign`` ones belong to another plan, commit or repository; ``wrong`` ones are anything else."""
+
+    foreign: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def raise_if_any(self) -> None:
+        """Refuse, naming every one.
+
+        Raises:
+            PlanMismatchError: the only trouble is that things belong elsewhere.
+            MergeRefusedError: there is other trouble.
+        """
+        if self.wrong:
+            raise MergeRefusedError(
+                "refused to merge: the images do not make up the expected index; no tag was touched",
+                offenders=[*self.wrong, *self.foreign],
+                hint="build the platforms named here again, then merge",
+            )
+        if self.foreign:
+            raise PlanMismatchError(
+                "refused to merge: records and plan do not belong together; no tag was touched",
+                offenders=self.foreign,
+                hint="merge the records of one plan: anyarch run makes them, or build again with this plan",
+            )
+
+
+def find_offenders(children: Sequence[Child], expectation: Expectation) -> Offenders:
+    """Every offender among the children: the set, the records, the images."""
+    offenders = Offenders()
+    records = [child.record for child in children]
+    offenders.wrong += _wrong_set([record.platform for record in records], records, expectation)
+    if expectation.has_plan:
+        offenders.foreign += _not_of_the_plan(records, expectation)
+    else:
+        offenders.foreign += _disagreeing(records)
+    offenders.foreign += _elsewhere(records, expectation)
+    for child in children:
+        name = child.record.name
+        offenders.wrong += [f"{name}: {problem}" for problem in child.problems]
+        if child.found is not None:
+            offenders.wrong += [f"{name}: {lie}" for lie in _lies(child.record, child.found)]
+            offenders.foreign += [f"{name}: {what}" for what in _foreign_marks(child, expectation)]
+    return offenders
+
+
+def is_elsewhere(record: Record, repository: str) -> bool:
+    """Whether a record is about another repository."""
+    return not _same_place(record.repository, repository)
+
+
+def _same_place(one: str, other: str) -> bool:
+    """Equal, or two layouts: where a layout's directory lies is no identity."""
+    return one == other or (one.startswith(LAYOUT_PREFIX) and other.startswith(LAYOUT_PREFIX))
+
+
+def _wrong_set(found: Sequence[Platform], records: Sequence[Record], expectation: Expectation) -> list[str]:
+    by_platform: dict[Platform, list[Record]] = defaultdict(list)
+    for record in records:
+        by_platform[record.platform].append(record)
+    offenders = [
+        f"{each.platform}: missing; expected one record for it, found none"
+        for each in expectation.platforms or ()
+        if each.required and each.platform not in found
+    ]
+    for platform, same in by_platform.items():
+        if len(same) > 1:
+            what = ", ".join(f"{record.source or 'a record'} ({record.image.digest})" for record in same)
+            offenders.append(f"{platform}: expected one record, found {len(same)}: {what}")
+    if expectation.platforms is not None:
+        known = [each.platform for each in expectation.platforms]
+        offenders += [
+            f"{record.name}: not expected; expected only {', '.join(map(str, known))}"
+            for record in records
+            if record.platform not in known
+        ]
+    if not records:
+        offenders.append("there is no record at all: an index of nothing is not published")
+    return offenders
+
+
+def _not_of_the_plan(records: Sequence[Record], expectation: Expectation) -> list[str]:
+    offenders = []
+    for record in records:
+        for what, expected, found in (
+            ("plan", expectation.plan_digest, record.plan),
+            ("revision", expectation.revision, record.revision),
+        ):
+            if expected != found:
+                offenders.append(f"{record.name}: expected {what} {_said(expected)}, found {_said(found)}")
+    return offenders
+
+
+def _disagreeing(records: Sequence[Record]) -> list[str]:
+    """Without a plan the records are each other's witness."""
+    offenders = []
+    for what in ("plan", "revision"):
+        values = {record.name: getattr(record, what) for record in records}
+        if len(set(values.values())) > 1:
+            offenders += [
+                f"{name}: expected the same {what} in every record, found {_said(value)}"
+                for name, value in values.items()
+            ]
+    return offenders
+
+
+def _elsewhere(records: Sequence[Record], expectation: Expectation) -> list[str]:
+    offenders = [
+        f"{record.name}: expected an image in {expectation.repository}, found one in {record.repository}"
+        for record in records
+        if is_elsewhere(record, expectation.repository)
+    ]
+    planned = expectation.destination
+    if planned is not None and not _same_place(planned, expectation.repository):
+        offenders.append(f"the plan: expected a merge in {planned}, this one is in {expectation.repository}")
+    return offenders
+
+
+def _lies(record: Record, found: FoundImage) -> list[str]:
+    """Where record, manifest, descriptor and config contradict one another."""
+    claims: list[tuple[str, object, object]] = [
+        ("media type", record.image.media_type, found.root.media_type),
+        ("size", record.image.size, found.root.size),
+        ("config", record.config.digest, found.manifest.config.digest),
+        ("config size", record.config.size, found.manifest.config.size),
+    ]
+    lies = [
+        f"its record says {what} {expected}, found {real} in {found.root.digest}"
+        for what, expected, real in claims
+        if expected != real
+    ]
+    real = found.config.platform
+    if not same_platform(real, record.platform):
+        lies.append(
+            f"expected an image for {record.platform}, but the config of {found.root.digest} says {real}"
+        )
+    inside = found.descriptor.platform
+    if inside is not None and not same_platform(inside, real):
+        lies.append(f"its index says {inside}, but its config says {real}")
+    execution = found.manifest.annotations.get(marks.EXECUTION)
+    if execution and record.execution and execution != record.execution:
+        lies.append(f"its record says it was built {record.execution}, but the image says {execution}")
+    return lies
+
+
+def _foreign_marks(child: Child, expectation: Expectation) -> list[str]:
+    """Marks that the engine wrote into the manifest: part of the bytes, so no mix-up can change them."""
+    found = child.found
+    if found is None:
+        return []
+    written = found.manifest.annotations
+    plan: Digest | None = expectation.plan_digest or child.record.plan
+    problems = []
+    if plan is not None and written.get(marks.PLAN) != str(plan):
+        problems.append(
+            f"expected an image of plan {plan}, but {found.root.digest} belongs to "
+            f"{_said(written.get(marks.PLAN))}"
+        )
+    revision = expectation.revision or child.record.revision
+    if revision and written.get(marks.REVISION, revision) != revision:
+        problems.append(
+            f"expected revision {revision}, but {found.root.digest} is of {_said(written[marks.REVISION])}"
+        )
+    return problems
+
+
+def _said(value: object) -> str:
+    return "none" if value is None else str(value)[:160]

@@ -1,0 +1,102 @@
+"""Moving tags: fixed ones first, floating ones last, then every one is read back."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from anyarch.errors import LostRaceError, RegistryError, RegistryProtocolError
+from anyarch.release.parallel import in_parallel
+from anyarch.release.tag_order import in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from anyarch.oci.digest import Digest
+    from anyarch.oci.manifest import Index
+    from anyarch.oci.reference import Tag
+    from anyarch.oci.store import Store
+
+# Registries with replicas answer from before a write for a moment.
+READ_BACK_DELAYS_SECONDS: Final = (0.0, 0.1, 0.4, 1.0, 2.0)
+
+
+async def tag_states(store: Store, tags: Sequence[Tag]) -> dict[Tag, Digest | None]:
+    """What each tag points at now."""
+    distinct = list(dict.fromkeys(tags))
+    heads = await in_parallel([partial(store.head, tag) for tag in distinct])
+    return {tag: head.digest if head else None for tag, head in zip(distinct, heads, strict=True)}
+
+
+async def move_tags(
+    store: Store,
+    index: Index,
+    before: Mapping[Tag, Digest | None],
+    *,
+    on_moved: Callable[[Tag], None],
+) -> None:
+    """Point tags at an index that is already there.
+
+    A write in flight is finished even if the task is cancelled, none is started then. Tags of one group
+    move at the same time; a floating tag only after every fixed one stands.
+
+    Args:
+        store: Where.
+        index: What they are to point at.
+        before: The tags that must move, and what each pointed at.
+        on_moved: Told as each tag's write is answered.
+
+    Raises:
+        LostRaceError: a tag points elsewhere after our write: somebody else moved it.
+        RegistryError: a write failed; the message says which tags had moved.
+    """
+    moved: list[Tag] = []
+
+    async def move(tag: Tag) -> None:
+        with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
+            await store.put(tag, index)
+        moved.append(tag)
+        on_moved(tag)
+
+    for group in in_order(list(before)):
+        try:
+            await in_parallel([partial(move, tag) for tag in group])
+        except RegistryError as error:
+            raise _with_moved(error, moved, before) from error
+    await in_parallel([partial(_read_back, store, tag, index.digest, before[tag]) for tag in before])
+
+
+async def _read_back(store: Store, tag: Tag, expected: Digest, previous: Digest | None) -> None:
+    found: Digest | None = None
+    for delay_seconds in READ_BACK_DELAYS_SECONDS:
+        await anyio.sleep(delay_seconds)
+        head = await store.head(tag)
+        found = head.digest if head else None
+        if found == expected:
+            return
+        if found not in {None, previous}:
+            raise LostRaceError(
+                f"{store.name}:{tag}: expected {expected}, found {found}: somebody else moved it",
+                hint="find out which of the two releases is wanted; merge again to make it ours",
+                tag=str(tag),
+            )
+    raise RegistryProtocolError(
+        f"{store.name}:{tag}: the registry took {expected}, but still gives {found or 'nothing'}",
+        hint="merge again; if it stays so, ask the registry's operator about replication",
+        tag=str(tag),
+    )
+
+
+def _with_moved(
+    error: RegistryError, moved: Sequence[Tag], before: Mapping[Tag, Digest | None]
+) -> RegistryError:
+    """The same error, saying which tags had already moved and from where."""
+    if moved:
+        list_moved = ", ".join(f"{tag} (was {before[tag] or 'not there'})" for tag in moved)
+        said = f"tags that had moved before: {list_moved}; the others are as they were"
+    else:
+        said = "no tag was moved"
+    hint = f"{error.hint}; {said}" if error.hint else said
+    return type(error)(error.what, hint=f"{hint}; merge again to finish", **error.facts)
