@@ -28,6 +28,9 @@ from anyarch.oci.digest import Digest
 from anyarch.oci.manifest import Index
 from anyarch.oci.media_type import MediaType
 from anyarch.oci.platforms import Platform
+from anyarch.oci.reference import Tag
+from anyarch.registry.copy import copy_image
+from anyarch.registry.stores import open_store
 
 from lab import apt
 
@@ -92,6 +95,25 @@ async def ensure(cache: Path, *, on_line: Callable[[str], None]) -> Path:
         with contextlib.suppress(FileExistsError):  # two at once: both made the same
             await anyio.Path(made).rename(layout)
     return layout
+
+
+async def push(layout: Path, registry: str) -> str:
+    """Serve the base image from a registry, under the name it has on Docker Hub; return its digest.
+
+    Args:
+        layout: What ``ensure`` returned.
+        registry: ``host:port`` without TLS.
+    """
+    source = open_store(f"oci:{layout}")
+    target = open_store(f"{registry}/{NAME}", insecure=[registry])
+    async with source, target:
+        tag = Tag.parse(TAG)
+        index = await source.get(tag)
+        there = await target.head(tag)
+        if there is None or there.digest != index.digest:
+            await copy_image(source, target, index.digest)
+            await target.put(tag, index)
+    return str(index.digest)
 
 
 def _key(sources: Sequence[str], settings: Sequence[str]) -> str:
