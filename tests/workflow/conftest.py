@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
+import anyio
 import pytest
+from anyarch.engine.native.build import find_go
+from anyarch.engine.native.places import cache_folder
 
 TOOLS = Path(__file__).parent / "tools"
 COMPILE_TIMEOUT_SECONDS = 240
-
-
-def cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(os.environ.get("ANYARCH_CACHE") or Path(home) / "anyarch")
 
 
 @pytest.fixture(scope="session")
@@ -25,14 +22,11 @@ def actionlint() -> Path:
     locked = hashlib.sha256((TOOLS / "go.mod").read_bytes() + (TOOLS / "go.sum").read_bytes())
     program = cache_folder() / "tools" / f"actionlint-{locked.hexdigest()[:16]}"
     if not program.exists():
-        go = shutil.which("go")
-        assert go
+        go = anyio.run(find_go, cache_folder() / "engine")
         program.parent.mkdir(parents=True, exist_ok=True)
         unfinished = program.with_suffix(f".{os.getpid()}")
         package = "github.com/rhysd/actionlint/cmd/actionlint"
         command = [go, "build", "-C", str(TOOLS), "-mod=readonly", "-trimpath", "-buildvcs=false"]
-        subprocess.run(
-            [*command, "-o", str(unfinished), package], check=True, timeout=COMPILE_TIMEOUT_SECONDS
-        )
+        subprocess.run([*command, "-o", str(unfinished), package], check=True, timeout=COMPILE_TIMEOUT_SECONDS)
         unfinished.replace(program)
     return program

