@@ -1,0 +1,178 @@
+"""Calling the pipeline's ``build`` on an engine: one child process, one log file, one deadline."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from anyarch.engine.failure import Subject, Transcript, explain
+from anyarch.engine.output import parse_line, plain
+from anyarch.engine.process import child, lines
+from anyarch.engine.select import RUNNER_HOST
+from anyarch.errors import BuildTimeoutError, FileProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from anyarch.engine.output import Line
+    from anyarch.engine.urls import EngineUrl
+    from anyarch.oci.platforms import Platform
+
+PASSWORD_VARIABLE: Final = "ANYARCH_REGISTRY_PASSWORD"  # noqa: S105  a name, not a password
+_QUIET: Final = {"DAGGER_NO_NAG": "1", "DO_NOT_TRACK": "1", "NO_COLOR": "1"}
+# A client inside a session would join that session's engine instead of the one it is given.
+_NOT_INHERITED: Final = frozenset({"DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN", RUNNER_HOST})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """End a build by pushing its image, by digest, and write the record to ``record``."""
+
+    repository: str
+    record: Path
+    username: str = ""
+    password: str = field(default="", repr=False)
+    insecure: bool = False
+
+    def words(self) -> list[str]:
+        """The function and its flags. The password is named, not told: arguments are public."""
+        words = ["publish", f"--repository={self.repository}"]
+        if self.username:
+            words += [f"--username={self.username}", f"--password=env:{PASSWORD_VARIABLE}"]
+        if self.insecure:
+            words.append("--insecure")
+        return [*words, "export", f"--path={self.record}"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """End a build by writing its image as an OCI layout to the directory ``path``."""
+
+    path: Path
+    password: str = field(default="", repr=False, init=False)
+
+    def words(self) -> list[str]:
+        """The function and its flags."""
+        return ["layout", "export", f"--path={self.path}"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildCall:
+    """One platform's build on one engine.
+
+    Args:
+        dagger: The Dagger client.
+        module: Where the pipeline's ``dagger.json`` is.
+        engine: The engine; None lets the client provision its own in Docker or Podman.
+        source: The build context.
+        platform: For messages.
+        arguments: Flags of ``build`` (``release.plan.build_arguments``).
+        exclude: Patterns of files in the context that are not part of it.
+        ending: What becomes of the image.
+        log: Where all that the client prints is kept.
+        deadline_seconds: How long it may take.
+    """
+
+    dagger: str
+    module: str
+    engine: EngineUrl | None
+    source: Path
+    platform: Platform
+    arguments: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    ending: Publish | Layout
+    log: Path
+    deadline_seconds: float
+
+    def argv(self) -> list[str]:
+        """The command line of the child process; it holds no secret."""
+        return [
+            *(self.dagger, "--progress=plain", "call", "-m", self.module),
+            *("build", f"--source={self.source}", *self.arguments),
+            *(f"--exclude={pattern}" for pattern in self.exclude),
+            *self.ending.words(),
+        ]
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """The environment of the child process."""
+        environ = {key: value for key, value in inherited.items() if key not in _NOT_INHERITED} | _QUIET
+        if self.engine is not None:
+            environ[RUNNER_HOST] = str(self.engine)
+        if self.ending.password:
+            environ[PASSWORD_VARIABLE] = self.ending.password
+        return environ
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOutcome:
+    """A build that succeeded: how long it took, how many steps it had and how many were cached."""
+
+    seconds: float
+    steps: int
+    cached: int
+
+
+async def call_build(request: BuildCall, *, on_line: Callable[[Line], None]) -> BuildOutcome:
+    """Run one build to its end.
+
+    Cancelling ends the child and everything it started.
+
+    Args:
+        request: What to build, where.
+        on_line: Told each line the client prints.
+
+    Raises:
+        EngineError: the engine or the build failed, or the deadline passed; the class says which.
+        RegistryError: the image could not be published.
+        FileProblemError: the log cannot be written.
+        MissingToolError: the Dagger client cannot be run.
+    """
+    started, transcript = monotonic(), Transcript()
+    try:
+        with anyio.fail_after(request.deadline_seconds):
+            status = await _follow(request, transcript, on_line)
+    except TimeoutError as error:
+        raise BuildTimeoutError(
+            f"{request.platform}: not built within {request.deadline_seconds:g} s; {transcript.last_words()}",
+            hint=f"see {request.log}; --timeout or `timeout` under [build] in anyarch.toml allows more",
+            platform=str(request.platform),
+            log=str(request.log),
+        ) from error
+    if status != 0:
+        raise explain(transcript, status=status, subject=_subject(request))
+    return BuildOutcome(monotonic() - started, *transcript.counts())
+
+
+async def _follow(request: BuildCall, transcript: Transcript, on_line: Callable[[Line], None]) -> int:
+    secret = request.ending.password
+    try:
+        log = await anyio.open_file(request.log, "w", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise FileProblemError(
+            f"cannot write {request.log}: {error.strerror}", path=str(request.log)
+        ) from error
+    async with log, child(request.argv(), environ=request.environment(os.environ)) as process:
+        assert process.stdout is not None  # noqa: S101  child() asked for a pipe
+        async for raw in lines(process.stdout):
+            # The client keeps secrets out of its output; this is for what a Dockerfile may print.
+            text = raw.replace(secret, "***") if secret else raw
+            log.wrapped.write(plain(text) + "\n")
+            line = parse_line(text)
+            transcript.add(line)
+            on_line(line)
+        return await process.wait()
+
+
+def _subject(request: BuildCall) -> Subject:
+    repository = request.ending.repository if isinstance(request.ending, Publish) else ""
+    return Subject(
+        platform=str(request.platform),
+        engine=str(request.engine or "in Docker or Podman"),
+        repository=repository,
+        log=str(request.log),
+    )

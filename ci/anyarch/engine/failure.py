@@ -1,0 +1,215 @@
+"""Why a ``dagger call`` failed, told from what it printed.
+
+The client prints everything it knows, the cause somewhere among hundreds of lines, and ends with one
+exit status for all causes. Here the cause becomes one of our errors, with the lines that show it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from anyarch import errors
+from anyarch.engine.output import Kind, Line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SHOWN_LINES: Final = 15
+_KEPT_LINES: Final = 400
+_STEPS_MAX: Final = 20_000
+
+# `anyarch.<Class>: <sentence>` is how the pipeline's functions fail (dagger/src/pipeline/failures.py).
+_OURS: Final = re.compile(r"\banyarch\.(?P<name>[A-Z][A-Za-z]+Error): (?P<text>.*)")
+_INSTRUCTION: Final = re.compile(
+    r"withExec (?:/bin/sh -c )?'?(?P<run>.*?)'?"
+    r"|(?:Container)?\.(?:from)\(address: \"(?P<base>[^\"]+)\".*"
+    r"|resolving (?P<resolved>.*)"
+)
+_TRACE: Final = re.compile(r"\s*\[traceparent:[0-9a-f-]+\]")
+
+# In order: the first that matches any line counts.
+_DISK_FULL: Final = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_ENGINE_GONE: Final = re.compile(
+    r"start engine:|new client: |failed to connect to engine|error reading from server: EOF"
+    r"|engine.sock: connect: |transport: [Ee]rror while dialing|no driver for scheme",
+)
+_PUSH: Final = re.compile(
+    r"failed to (?:push|do request|authorize|fetch (?:anonymous|oauth) token)|pushing |HEAD request"
+)
+_REGISTRY: Final = (
+    (re.compile(r"\b401\b|[Uu]nauthorized|authentication required", re.ASCII), errors.AuthenticationError),
+    (re.compile(r"\b403\b|\bdenied\b|[Ff]orbidden|insufficient_scope", re.ASCII), errors.DeniedError),
+    (
+        re.compile(
+            r"connection refused|no such host|i/o timeout|network is unreachable|no route to host"
+            r"|\b50[0234]\b|server gave HTTP response to HTTPS client|certificate|TLS handshake",
+            re.ASCII,
+        ),
+        errors.RegistryUnavailableError,
+    ),
+)
+
+
+@dataclass
+class Transcript:
+    """The part of a call's output that a message may need: the steps' names, the last lines, failures."""
+
+    names: dict[int, str] = field(default_factory=dict)
+    failed: list[int] = field(default_factory=list)
+    last: deque[Line] = field(default_factory=lambda: deque(maxlen=_KEPT_LINES))
+    printed: dict[int, deque[str]] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    ended: dict[int, Kind] = field(default_factory=dict)
+    _why: dict[int, str] = field(default_factory=dict)
+
+    def add(self, line: Line) -> None:
+        """Take note of one line."""
+        self.last.append(line)
+        if line.kind in {Kind.DONE, Kind.CACHED} and len(self.ended) < _STEPS_MAX:
+            self.ended[line.step] = line.kind
+        if line.kind is Kind.STARTED and len(self.names) < _STEPS_MAX:
+            self.names.setdefault(line.step, line.text)
+        elif line.kind is Kind.PRINTED and len(self.printed) < _STEPS_MAX:
+            self.printed.setdefault(line.step, deque(maxlen=SHOWN_LINES)).append(line.text)
+        elif line.kind is Kind.ERROR:
+            self.failed.append(line.step)
+        elif line.kind is Kind.FAILURE and len(self.reasons) < _KEPT_LINES:
+            self.reasons.append(line.text)
+            self._why.setdefault(line.step, line.text)
+
+    def evidence(self) -> Iterator[str]:
+        """Every line that may name the cause, causes first."""
+        yield from self.reasons
+        yield from (line.text for line in self.last if line.kind is Kind.OTHER)
+        for step in self.failed:
+            yield from self.printed.get(step, ())
+
+    def last_words(self) -> str:
+        """Where it stood: the last step that started."""
+        began = (line.text for line in reversed(self.last) if line.kind is Kind.STARTED)
+        return f"its last step was: {_short(next(began, 'none'))}"
+
+    def counts(self) -> tuple[int, int]:
+        """How many steps ended, and how many of them were in the engine's cache."""
+        return len(self.ended), sum(1 for kind in self.ended.values() if kind is Kind.CACHED)
+
+    def failing_instruction(self) -> tuple[int, str, str] | None:
+        """The Dockerfile instruction that failed: its step, itself and why; None if none did.
+
+        A failure is printed for every step around it too, innermost first.
+        """
+        for step in self.failed:
+            instruction = _as_instruction(self.names.get(step, ""))
+            if instruction:
+                return step, instruction, self._why.get(step, "no reason given")
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What was being built, for the message."""
+
+    platform: str
+    engine: str
+    repository: str
+    log: str
+
+
+def explain(transcript: Transcript, *, status: int, subject: Subject) -> errors.AnyarchError:
+    """The error that says why the call failed.
+
+    Args:
+        transcript: What the client printed.
+        status: Its exit status.
+        subject: What was being built.
+    """
+    evidence = list(transcript.evidence())
+    ours = _ours(transcript, subject)
+    if ours is not None and not isinstance(ours, errors.BuildFailedError):
+        return ours
+    facts = {"platform": subject.platform, "engine": subject.engine, "log": subject.log}
+    if line := _first(_DISK_FULL, evidence):
+        return errors.EngineDiskFullError(
+            f"{subject.platform}: the engine {subject.engine} has no room left: {line}",
+            hint="free space in the engine's state, or prune its cache: dagger core engine local-cache prune",
+            **facts,
+        )
+    if (line := _first(_ENGINE_GONE, evidence)) and not transcript.failing_instruction():
+        return errors.EngineUnreachableError(
+            f"{subject.platform}: the engine {subject.engine} does not answer any more: {line}",
+            hint=f"see {subject.log}; `anyarch engine status` shows the native engines",
+            **facts,
+        )
+    if not transcript.failing_instruction() and _first(_PUSH, evidence):
+        for pattern, kind in _REGISTRY:
+            if line := _first(pattern, evidence):
+                return kind(f"{subject.platform}: publishing to {subject.repository} failed: {line}", **facts)
+    return _build_failed(transcript, status, subject, facts)
+
+
+def _build_failed(
+    transcript: Transcript, status: int, subject: Subject, facts: dict[str, str]
+) -> errors.BuildFailedError:
+    found = transcript.failing_instruction()
+    if found is None:
+        reasons = [*dict.fromkeys(_short(each) for each in transcript.evidence() if each.strip())]
+        said = "\n".join(f"    {line}" for line in reasons[:SHOWN_LINES])
+        what = f"{subject.platform}: the build failed (dagger: exit status {status})"
+        return errors.BuildFailedError(
+            f"{what}\n{said}" if said else what, hint=f"see {subject.log}", **facts
+        )
+    step, instruction, reason = found
+    said = "\n".join(f"    {line}" for line in transcript.printed.get(step, ()))
+    what = f"{subject.platform}: {instruction} failed: {reason}"
+    return errors.BuildFailedError(
+        f"{what}\n{said}" if said else what,
+        hint=f"the whole log is {subject.log}",
+        instruction=instruction,
+        **facts,
+    )
+
+
+def _ours(transcript: Transcript, subject: Subject) -> errors.AnyarchError | None:
+    """The error that a function of ours raised inside the engine, with the class it had there."""
+    lines = [_TRACE.sub("", line.text) for line in transcript.last]
+    for number, line in enumerate(lines):
+        found = _OURS.search(line)
+        kind = getattr(errors, found["name"], None) if found else None
+        if found is None or not (isinstance(kind, type) and issubclass(kind, errors.AnyarchError)):
+            continue
+        hint, offenders = "", []
+        for following in lines[number + 1 : number + 1 + SHOWN_LINES]:
+            if following.startswith("  → "):
+                hint = following.removeprefix("  → ")
+                break
+            if not following.startswith("  - "):
+                break
+            offenders.append(following.removeprefix("  - "))
+        facts = {"platform": subject.platform, "engine": subject.engine, "log": subject.log}
+        what = f"{subject.platform}: {found['text']}"
+        if issubclass(kind, errors.OffendersError):
+            return kind(what, offenders=offenders, hint=hint, **facts)
+        return kind(what, hint=hint, **facts)
+    return None
+
+
+def _as_instruction(name: str) -> str:
+    """A step's name as the Dockerfile writes it; empty if it is no instruction."""
+    found = _INSTRUCTION.fullmatch(name)
+    if found is None:
+        return ""
+    if found["run"] is not None:
+        return f"RUN {found['run']}"[:300]
+    return f"FROM {found['base'] or found['resolved']}"[:300]
+
+
+def _first(pattern: re.Pattern[str], evidence: Iterable[str]) -> str:
+    """The first line that matches, shortened; empty if none does."""
+    return next((_short(line) for line in evidence if pattern.search(line)), "")
+
+
+def _short(line: str) -> str:
+    return _TRACE.sub("", line).strip()[:400]
