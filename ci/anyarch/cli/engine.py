@@ -9,6 +9,7 @@ import anyio
 import msgspec
 from cyclopts import App, Parameter
 
+from anyarch.engine.native.emulation import default_emulation
 from anyarch.engine.native.engine import down as stop_engine
 from anyarch.engine.native.engine import up as start_engine
 from anyarch.engine.native.options import START_SECONDS, UpOptions
@@ -34,11 +35,14 @@ def up(
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
     ] = (),
     mirror: Annotated[
-        tuple[str, ...], Parameter(help="HOST=URL, for example docker.io=http://10.87.1.2:5000; repeat for more.")
+        tuple[str, ...],
+        Parameter(help="HOST=URL, for example docker.io=http://10.87.1.2:5000; repeat for more."),
     ] = (),
     emulate: Annotated[
         tuple[str, ...] | None,
-        Parameter(help="PLATFORM to run under QEMU, or 'none'; repeat for more. Default: amd64's or arm64's other."),
+        Parameter(
+            help="PLATFORM to run under QEMU, or 'none'; repeat for more. Default: amd64's or arm64's other."
+        ),
     ] = None,
     deadline: Annotated[float, Parameter(help="Seconds for the engine to answer.")] = START_SECONDS,
 ) -> None:
@@ -46,9 +50,11 @@ def up(
 
     Example: anyarch engine up --name arm64 --emulate linux/arm64
     """
-    chosen = {} if emulate is None else {"emulate": _platforms(emulate)}
     options = UpOptions(
-        insecure_registries=insecure_registry, mirrors=_mirrors(mirror), deadline_seconds=deadline, **chosen
+        insecure_registries=insecure_registry,
+        mirrors=_mirrors(mirror),
+        emulate=default_emulation() if emulate is None else _platforms(emulate),
+        deadline_seconds=deadline,
     )
 
     async def run() -> None:

@@ -1,7 +1,7 @@
 """Control groups: one of our own per engine in every hierarchy, so that its remains can be found and removed.
 
-Version 1 (one hierarchy per controller), version 2 (one for all) and both at once are the same here: a list of
-mounted hierarchies.
+Version 1 (one hierarchy per controller), version 2 (one for all) and both at once are the same here: a list
+of mounted hierarchies.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ async def remove(name: str) -> None:
     for hierarchy in parse(_MOUNTINFO.read_text()):
         group = hierarchy.group(name)
         with anyio.move_on_after(_REMOVE_SECONDS):
-            while not _removed(group):
+            while not _removed(group):  # noqa: ASYNC110  the kernel tells nobody when a group gets empty
                 await anyio.sleep(0.05)
 
 

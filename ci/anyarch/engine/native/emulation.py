@@ -1,7 +1,7 @@
 """Emulated platforms: the kernel's ``binfmt_misc`` entries that hand other machines' programs to QEMU.
 
 Debian's QEMU, registered before the engine starts, which looks once. The flag ``F`` opens the emulator at
-registration, so containers need no copy of it. An entry somebody else made is used as it is and never removed.
+registration, so containers need no copy of it. An entry that somebody else made is used and never removed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform as host
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from anyarch.engine.native.tools import attempt, find
 from anyarch.errors import UsageError
@@ -96,8 +96,8 @@ def all_entries() -> frozenset[str]:
 
 def _magic(machine: _Machine) -> bytes:
     """The first 20 bytes of an executable ELF file."""
+    order: Literal["little", "big"] = "little" if machine.order == _LITTLE else "big"
     identification = b"\x7fELF" + bytes((machine.elf_class, machine.order, 1)) + bytes(9)
-    order = "little" if machine.order == _LITTLE else "big"
     executable = 2
     return identification + executable.to_bytes(2, order) + machine.number.to_bytes(2, order)
 

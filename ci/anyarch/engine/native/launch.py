@@ -1,10 +1,10 @@
 """Start one program inside namespaces of its own; run as a file, with nothing but the standard library.
 
-The parent writes a plan (one line of JSON) to standard input. This program joins the engine's control groups,
-leaves for new mount, network, process and control-group namespaces, and forks: the child is process 1 in
-there, prepares what the program will see, and says ``ready``; the parent connects the network from outside and
-says ``go``; then the child becomes the program. Nothing stays in between, and when process 1 ends, however it
-ends, the kernel ends every process and unmounts everything in there.
+The parent writes a plan (one line of JSON) to standard input. This program joins the engine's control
+groups, leaves for new mount, network, process and control-group namespaces, and forks: the child is process 1
+in there, prepares what the program will see, and says ``ready``; the parent connects the network from outside
+and says ``go``; then the child becomes the program. Nothing stays in between, and when process 1 ends, however
+it ends, the kernel ends every process and unmounts everything in there.
 
 Each answer is one line of JSON on standard output: ``{"pid": …}``, ``{"ready": …}``, ``{"started": …}``, or
 ``{"error": "…"}``, after which there is no more.
@@ -45,7 +45,7 @@ type_plan = dict[str, Any]
 
 
 def call(name: str, *arguments: object) -> None:
-    """A function of the C library that returns non-zero on failure."""
+    """Call a function of the C library that returns something else than 0 when it fails."""
     words = [word.encode() if isinstance(word, str) else word for word in arguments]
     if getattr(_libc, name)(*words) != 0:
         number = ctypes.get_errno()
@@ -53,7 +53,7 @@ def call(name: str, *arguments: object) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str | None = None) -> None:
-    """mount(2).
+    """Mount as mount(2) does.
 
     Raises:
         OSError: with the call's arguments in its text.

@@ -28,7 +28,7 @@ async def locked(path: Path, *, deadline_seconds: float) -> AsyncIterator[None]:
     descriptor = -1
     try:
         with anyio.fail_after(deadline_seconds):
-            while (descriptor := _try(path)) < 0:
+            while (descriptor := _try(path)) < 0:  # noqa: ASYNC110  flock(2) has no event to wait for
                 await anyio.sleep(_POLL_SECONDS)
     except TimeoutError as error:
         raise EngineStartError(

@@ -161,12 +161,16 @@ async def _dropping_iptables() -> Sequence[str]:
     status, chain = await attempt(["nft", "list", "chain", "ip", "filter", "FORWARD"])
     if status == 0 and "policy drop" in chain:
         variants.append("iptables-nft")
-    legacy = Path("/proc/net/ip_tables_names")
-    if legacy.exists() and "filter" in legacy.read_text().split():
+    if _legacy_filters():
         status, rules = await attempt(["iptables-legacy", "-w", "-S", "FORWARD"])
         if status == 0 and "-P FORWARD DROP" in rules:
             variants.append("iptables-legacy")
     return variants
+
+
+def _legacy_filters() -> bool:
+    names = Path("/proc/net/ip_tables_names")
+    return names.exists() and "filter" in names.read_text().split()
 
 
 async def _addresses() -> str:

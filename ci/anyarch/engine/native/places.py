@@ -1,4 +1,4 @@
-"""Where a native engine keeps what: one cache that stays, one runtime folder that the last ``down`` removes."""
+"""Where a native engine keeps what: a cache that stays, a runtime folder that ``down`` removes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RESERVED: Final = frozenset({"networks"})
 
 
 def cache_folder() -> Path:
-    """The folder outside every work tree: ``$ANYARCH_CACHE``, else ``$XDG_CACHE_HOME/anyarch``, else ``~/.cache``."""
+    """The folder outside every work tree: ``$ANYARCH_CACHE``, else ``anyarch`` in the user's cache."""
     chosen = os.environ.get("ANYARCH_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(chosen).absolute() if chosen else Path(base) / "anyarch"

@@ -95,7 +95,7 @@ def native_platforms() -> tuple[str, ...]:
 
 
 def _size(folder: Path) -> int:
-    """Bytes on disk below a folder, every hard link counted once; files that vanish meanwhile are not counted."""
+    """Bytes on disk below a folder, every hard link counted once; what vanishes meanwhile is not."""
     seen: set[tuple[int, int]] = set()
     total = 0
     for parent, _, files in os.walk(folder):
