@@ -1,21 +1,50 @@
 """What a failing function shows to the person, or the program, that called it.
 
 The SDK turns an exception into one text and, unless told otherwise, logs a traceback before it. Here a
-failure becomes ``anyarch.<Class>: <sentence>``, class and sentence being those of `anyarch.errors`, with
-no traceback; whoever runs ``dagger call`` finds class and exit code again by that mark.
+failure becomes ``anyarch.<Class>: <sentence>``, class and sentence being those of ``anyarch.errors``, with
+no traceback. ``anyarch.engine.failure`` finds class and exit code again by that mark.
 """
 
 import functools
+import re
 from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 import dagger
-from dagger.mod._exceptions import FunctionError
+from anyarch.errors import (
+    AnyarchError,
+    AuthenticationError,
+    BuildFailedError,
+    DeniedError,
+    EngineDiskFullError,
+    NotFoundError,
+    RegistryProtocolError,
+    RegistryUnavailableError,
+)
+from anyarch.registry.retry import RetryableError
 
-from anyarch.errors import AnyarchError
+# The SDK's one exception that it passes on without logging; it is not among its public names.
+from dagger.mod._exceptions import FunctionError
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+LAST_LINES: Final = 15
+
+_DISK_FULL: Final = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+_UNREACHED: Final = re.compile(r"connection refused|no such host|no route to host|network is unreachable")
+_TEMPORARY: Final = re.compile(
+    r": (?:408|425|429|500|502|503|504|522) \w"
+    r"|connection reset|broken pipe|\bEOF\b|i/o timeout|TLS handshake timeout|server misbehaving"
+    r"|context deadline exceeded|server closed|client connection lost",
+)
+# In order: a 401 is worded "push access denied …: authorization failed".
+_FINAL: Final = (
+    (re.compile(r": 401 |authorization failed|[Uu]nauthorized|authentication required"), AuthenticationError),
+    (re.compile(r": 403 |\bdenied\b|insufficient_scope"), DeniedError),
+    (re.compile(r": 404 "), NotFoundError),
+    (re.compile(r"HTTP response to HTTPS client|x509|certificate"), RegistryUnavailableError),
+)
 
 
 def plainly(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
@@ -26,13 +55,57 @@ def plainly(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
         try:
             return await function(*args, **kwargs)
         except AnyarchError as error:
-            raise _speaking(error) from None
+            raise _marked(error) from None
 
     return failing_plainly
 
 
-def _speaking(error: AnyarchError) -> FunctionError:
+def build_failure(error: dagger.QueryError, *, subject: str) -> AnyarchError:
+    """Why an image could not be built, or its Dockerfile not be read.
+
+    Args:
+        error: What the engine said.
+        subject: The platform, for the message.
+    """
+    text = str(error)
+    if isinstance(error, dagger.ExecError):
+        command = " ".join(error.command)
+        # A shell-form RUN arrives as ["/bin/sh", "-c", "…"].
+        instruction = command.removeprefix("/bin/sh -c ")
+        lines = [*error.stdout.splitlines(), *error.stderr.splitlines()][-LAST_LINES:]
+        text = f"RUN {instruction} ended with {error.exit_code}" + "".join(f"\n    {line}" for line in lines)
+    if _DISK_FULL.search(text):
+        return _disk_full(subject, text)
+    return BuildFailedError(f"{subject}: {text}", platform=subject)
+
+
+def push_failure(error: dagger.QueryError, *, repository: str) -> AnyarchError | RetryableError:
+    """Why an image could not be pushed; a ``RetryableError`` where another try may help.
+
+    Args:
+        error: What the engine said, in containerd's words.
+        repository: Where the image was to go.
+    """
+    text = str(error)
+    if _DISK_FULL.search(text):
+        return _disk_full(repository, text)
+    if _UNREACHED.search(text):
+        return RetryableError(text, reached=False)
+    if _TEMPORARY.search(text):
+        return RetryableError(text)
+    kind = next((kind for pattern, kind in _FINAL if pattern.search(text)), RegistryProtocolError)
+    return kind(f"the engine could not push to {repository}: {text}", repository=repository)
+
+
+def _disk_full(subject: str, text: str) -> EngineDiskFullError:
+    return EngineDiskFullError(
+        f"{subject}: the engine has no room left: {text}",
+        hint="dagger core engine local-cache prune makes room; so does a larger disk for its state",
+    )
+
+
+def _marked(error: AnyarchError) -> FunctionError:
     kind = type(error).__name__
     # The SDK writes "<module>.<class>: <message>" of what it catches.
-    mark = type(kind, (FunctionError,), {"__module__": "anyarch"})
+    mark: type[FunctionError] = type(kind, (FunctionError,), {"__module__": "anyarch"})
     return mark(str(error), extra={"exit_code": error.exit_code})

@@ -1,14 +1,147 @@
-"""One platform's image."""
+"""One platform's image: use it, export it, publish it."""
 
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
+import anyio
 import dagger
-from dagger import Doc, field, function, object_type
+from anyarch.errors import AnyarchError, PartialBuildError
+from anyarch.oci.digest import Digest
+from anyarch.oci.platforms import Platform
+from anyarch.release.record import Record, record_from_store
+from dagger import Doc, dag, field, function, object_type
+
+from pipeline import words
+from pipeline.effects import uncached
+from pipeline.failures import build_failure, plainly
+from pipeline.layout import unpack
+from pipeline.place import Place
+from pipeline.recipe import Recipe
 
 
 @object_type
 class Image:
-    """One platform's image."""
+    """One platform's image. It is built when something of it is asked for."""
 
-    container: Annotated[dagger.Container, Doc("The built image as a container")] = field()
-    platform: Annotated[str, Doc("The platform")] = field()
+    container: Annotated[dagger.Container, Doc("The image as a container, to run or to change further")] = (
+        field()
+    )
+    platform: Annotated[str, Doc("The platform that the image is for")] = field()
+    execution: Annotated[str, Doc("native, or emulated where the engine needs QEMU for this platform")] = (
+        field()
+    )
+    engine: str
+    plan: str
+    revision: str
+
+    @classmethod
+    async def of(cls, recipe: Recipe) -> "Image":
+        """The image that a recipe makes."""
+        return cls(  # type: ignore[call-arg]  # mypy does not see object_type's dataclass
+            container=await recipe.container(),
+            platform=str(recipe.platform),
+            execution=recipe.execution,
+            engine=str(recipe.engine),
+            plan=str(recipe.plan or ""),
+            revision=recipe.revision or "",
+        )
+
+    @function
+    @plainly
+    async def layout(self) -> dagger.Directory:
+        """Build the image and return it as an OCI layout directory with this one image."""
+        await (await self._built()).as_tarball().export("image.tar")
+        unpack(Path("image.tar"), Path("layout"))
+        return dag.current_module().workdir("layout")
+
+    @uncached
+    @plainly
+    async def publish(
+        self,
+        *,
+        repository: Annotated[str, Doc("Where to push, as host/path, with no tag")],
+        username: Annotated[str, Doc("User of the registry; none if empty")] = "",
+        password: Annotated[dagger.Secret | None, Doc("Its password or token, such as env:TOKEN")] = None,
+        insecure: Annotated[bool, Doc("The registry speaks plain HTTP; the engine must know it too")] = False,
+        run_id: Annotated[str, Doc("The CI run's id, for the record")] = "",
+        run_attempt: Annotated[int, Doc("Which attempt of that run this is, from 1")] = 0,
+    ) -> dagger.File:
+        """Build the image, push it by digest, and return the record of what the registry now holds.
+
+        No tag is written. The record is what merge takes.
+        """
+        place = await Place.of(repository, username, password, insecure=insecure)
+        record = await self.record(place)
+        record = dataclasses.replace(record, run_id=run_id or None, run_attempt=run_attempt or None)
+        return dag.file(f"{record.platform.slug}.json", record.to_json().decode())
+
+    async def record(self, place: Place) -> Record:
+        """Push, then make the record from what the registry answers."""
+        platform, started = Platform.parse(self.platform), _now()
+        seconds: dict[str, float] = {}
+        async with place.store() as store:
+            # Ask for something that is not there: a wrong password must not show after a long build.
+            await store.head(Digest.of(b""))
+            with _timed(seconds, "build"):
+                container = await self._built()
+            with _timed(seconds, "push"):
+                digest = await place.push(container)
+            with _timed(seconds, "read_back"):
+                record = await record_from_store(
+                    store,
+                    digest,
+                    platform=platform,
+                    plan=words.plan_digest(self.plan),
+                    revision=words.revision(self.revision),
+                    execution="native" if self.execution == "native" else "emulated",
+                    engine_platform=Platform.parse(self.engine),
+                    engine_version=await dag.version(),
+                    started=started,
+                )
+        return dataclasses.replace(record, ended=_now(), seconds=seconds)
+
+    async def _built(self) -> dagger.Container:
+        try:
+            return await self.container.sync()
+        except dagger.QueryError as error:
+            raise build_failure(error, subject=self.platform) from error
+
+
+async def published(recipe: Recipe, platforms: Sequence[Platform], place: Place) -> list[Record]:
+    """Build and push several platforms at once. One that fails does not stop the others.
+
+    Raises:
+        PartialBuildError: some failed; each is listed with its cause.
+    """
+    records: list[Record] = []
+    offenders: list[str] = []
+
+    async def publish(platform: Platform) -> None:
+        try:
+            image = await Image.of(dataclasses.replace(recipe, platform=platform))
+            records.append(await image.record(place))
+        except AnyarchError as error:
+            offenders.append(f"{platform}: {error}")
+
+    async with anyio.create_task_group() as group:
+        for platform in platforms:
+            group.start_soon(publish, platform)
+    if offenders:
+        raise PartialBuildError("no tag was written: some platforms failed", offenders=sorted(offenders))
+    return records
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    seconds[phase] = round(time.monotonic() - begun, 3)

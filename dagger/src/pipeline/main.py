@@ -1,27 +1,169 @@
 """The main object: what ``dagger call`` offers."""
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import dagger
-from dagger import Doc, Ignore, dag, function, object_type
-
 from anyarch.oci.platforms import Platform
+from anyarch.oci.reference import Reference
+from anyarch.release import publish
+from anyarch.release.plan import Plan
+from anyarch.release.record import read_records
+from anyarch.release.verify import verify as verify_release
+from dagger import Doc, Ignore, function, object_type
+
+from pipeline import words
+from pipeline.effects import uncached
 from pipeline.failures import plainly
-from pipeline.image import Image
+from pipeline.image import Image, published
+from pipeline.place import Place
+from pipeline.recipe import Recipe
+from pipeline.release import Release, record_files
+
+# .anyarch holds logs and records of earlier runs; as part of the context they would spoil its cache.
+Source: TypeAlias = Annotated[dagger.Directory, Doc("The build context"), Ignore([".anyarch"])]
+Dockerfile: TypeAlias = Annotated[str, Doc("The Dockerfile's path in the context")]
+Target: TypeAlias = Annotated[str, Doc("The stage to build; the last one if empty")]
+BuildArg: TypeAlias = Annotated[list[str] | None, Doc("NAME=VALUE for an ARG of the Dockerfile")]
+Label: TypeAlias = Annotated[list[str] | None, Doc("NAME=VALUE to write into the image's config")]
+Secret: TypeAlias = Annotated[
+    list[dagger.Secret] | None, Doc("A secret for the build, such as env:NPM_TOKEN")
+]
+SecretId: TypeAlias = Annotated[
+    list[str] | None, Doc("The id under which the Dockerfile mounts it: one for each --secret, in order")
+]
+Exclude: TypeAlias = Annotated[list[str] | None, Doc("A pattern of files to leave out of the context")]
+Revision: TypeAlias = Annotated[str, Doc("The commit that is built")]
+Tags: TypeAlias = Annotated[list[str] | None, Doc("A tag to point at the index")]
+Username: TypeAlias = Annotated[str, Doc("User of the registry; none if empty")]
+Password: TypeAlias = Annotated[dagger.Secret | None, Doc("Its password or token, such as env:TOKEN")]
+Insecure: TypeAlias = Annotated[bool, Doc("The registry speaks plain HTTP; the engine must know it too")]
 
 
 @object_type
 class Anyarch:
-    """Multi-platform images, each platform built natively, published as one verified tag."""
+    """Multi-platform images: each platform built on an engine of its own, joined to one verified tag."""
 
     @function
     @plainly
     async def build(
         self,
-        source: Annotated[dagger.Directory, Doc("The build context"), Ignore([".anyarch"])],
+        *,
+        source: Source,
         platform: Annotated[str, Doc("The platform to build, such as linux/arm64")],
+        dockerfile: Dockerfile = "Dockerfile",
+        target: Target = "",
+        build_arg: BuildArg = None,
+        label: Label = None,
+        secret: Secret = None,
+        secret_id: SecretId = None,
+        exclude: Exclude = None,
+        plan: Annotated[str, Doc("The digest of the plan that this build is part of")] = "",
+        revision: Revision = "",
     ) -> Image:
-        """Build one platform's image from a Dockerfile."""
-        wanted = Platform.parse(platform)
-        container = source.docker_build(platform=dagger.Platform(str(wanted)))
-        return Image(container=container, platform=str(wanted))
+        """Build one platform's image from a Dockerfile, on this engine."""
+        recipe = await Recipe.of(
+            source,
+            Platform.parse(platform),
+            exclude=exclude,
+            dockerfile=dockerfile,
+            target=target,
+            build_arg=build_arg,
+            label=label,
+            secret=secret,
+            secret_id=secret_id,
+            revision=revision,
+            plan=plan,
+        )
+        return await Image.of(recipe)
+
+    @uncached
+    @plainly
+    async def merge(
+        self,
+        *,
+        records: Annotated[dagger.Directory, Doc("The folder with the platforms' records, *.json")],
+        to: Annotated[str, Doc("The repository that holds the images and gets the index")],
+        tag: Tags = None,
+        plan: Annotated[dagger.File | None, Doc("The plan that the records must belong to")] = None,
+        platform: Annotated[list[str] | None, Doc("A platform the index must hold, without a plan")] = None,
+        username: Username = "",
+        password: Password = None,
+        insecure: Insecure = False,
+    ) -> Release:
+        """Join the platforms' images into one index, verify it, and point the tags at it."""
+        read = read_records(await record_files(records))
+        planned = Plan.from_json((await plan.contents()).encode(), subject="--plan") if plan else None
+        expected, wanted = words.platforms(platform), words.tags(tag)
+        place = await Place.of(to, username, password, insecure=insecure)
+        async with place.store() as store:
+            return Release.of(
+                await publish.merge(store, read, plan=planned, expected=expected or None, tags=wanted)
+            )
+
+    @uncached
+    @plainly
+    async def release(
+        self,
+        *,
+        source: Source,
+        platform: Annotated[list[str], Doc("A platform to build, such as linux/arm64")],
+        repository: Annotated[str, Doc("Where to publish, as host/path, with no tag")],
+        tag: Tags = None,
+        dockerfile: Dockerfile = "Dockerfile",
+        target: Target = "",
+        build_arg: BuildArg = None,
+        label: Label = None,
+        secret: Secret = None,
+        secret_id: SecretId = None,
+        exclude: Exclude = None,
+        revision: Revision = "",
+        username: Username = "",
+        password: Password = None,
+        insecure: Insecure = False,
+    ) -> Release:
+        """Build all platforms on this one engine, publish and merge them.
+
+        Foreign platforms run under emulation; `build` on one engine per platform does not need it.
+        """
+        expected, tags = words.platforms(platform), words.tags(tag)
+        place = await Place.of(repository, username, password, insecure=insecure)
+        recipe = await Recipe.of(
+            source,
+            expected[0].platform,
+            exclude=exclude,
+            dockerfile=dockerfile,
+            target=target,
+            build_arg=build_arg,
+            label=label,
+            secret=secret,
+            secret_id=secret_id,
+            revision=revision,
+        )
+        records = await published(recipe, [each.platform for each in expected], place)
+        async with place.store() as store:
+            return Release.of(await publish.merge(store, records, expected=expected, tags=tags))
+
+    @uncached
+    @plainly
+    async def verify(
+        self,
+        *,
+        ref: Annotated[str, Doc("What to verify: host/path:tag or host/path@digest")],
+        platform: Annotated[
+            list[str] | None, Doc("A platform it must hold; with any named, no others")
+        ] = None,
+        username: Username = "",
+        password: Password = None,
+        insecure: Insecure = False,
+    ) -> str:
+        """Read an index back, with all it points at, and check every digest, size and platform."""
+        reference = Reference.parse(ref)
+        expected = [each.platform for each in words.platforms(platform)]
+        place = await Place.of(str(reference.repository), username, password, insecure=insecure)
+        async with place.store() as store:
+            found = await verify_release(store, reference.target, platforms=expected)
+        lines = [f"ok {reference} is {found.digest}"]
+        lines += [
+            f"  {child.platform}  {child.execution or 'unknown'}  {child.digest}" for child in found.children
+        ]
+        return "".join(f"{line}\n" for line in lines)

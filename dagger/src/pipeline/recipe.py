@@ -1,0 +1,113 @@
+"""How one platform's image is built from a Dockerfile."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import dagger
+from anyarch.oci.digest import Digest
+from anyarch.oci.platforms import Platform
+from anyarch.release.marks import EXECUTION, PLAN, REVISION
+from anyarch.release.record import Execution
+from dagger import dag
+
+from pipeline import words
+from pipeline.failures import build_failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides one platform's image, and what is written on it."""
+
+    source: dagger.Directory
+    platform: Platform
+    engine: Platform
+    dockerfile: str = "Dockerfile"
+    target: str = ""
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    secrets: Sequence[dagger.Secret] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    plan: Digest | None = None
+    revision: str | None = None
+
+    @classmethod
+    async def of(
+        cls,
+        source: dagger.Directory,
+        platform: Platform,
+        *,
+        exclude: Sequence[str] | None,
+        dockerfile: str,
+        target: str,
+        build_arg: Sequence[str] | None,
+        label: Sequence[str] | None,
+        secret: Sequence[dagger.Secret] | None,
+        secret_id: Sequence[str] | None,
+        revision: str,
+        plan: str = "",
+    ) -> Self:
+        """Read the words of a call.
+
+        Raises:
+            UsageError: one of them cannot be understood.
+        """
+        return cls(
+            source=source.filter(exclude=list(exclude)) if exclude else source,
+            platform=platform,
+            engine=Platform.parse(await dag.default_platform()),
+            dockerfile=dockerfile,
+            target=target,
+            arguments=words.pairs(build_arg, flag="--build-arg"),
+            labels=words.pairs(label, flag="--label"),
+            secrets=await words.named_secrets(secret, secret_id),
+            plan=words.plan_digest(plan),
+            revision=words.revision(revision),
+        )
+
+    @property
+    def execution(self) -> Execution:
+        """Whether the engine runs this platform itself or has an emulator do it."""
+        return "native" if self.engine.runs(self.platform) else "emulated"
+
+    async def container(self) -> dagger.Container:
+        """The image as a container that runs nothing before somebody asks for a part of it.
+
+        Raises:
+            BuildFailedError: the Dockerfile, its target or a base image is not there or not valid.
+        """
+        container = self.source.docker_build(
+            dockerfile=self.dockerfile,
+            platform=dagger.Platform(str(self.platform)),
+            build_args=[dagger.BuildArg(name, value) for name, value in self.build_arguments().items()],
+            target=self.target,
+            secrets=list(self.secrets),
+        )
+        for name, value in self.labels.items():
+            container = container.with_label(name, value)
+        for name, value in self.annotations().items():
+            container = container.with_annotation(name, value)
+        try:
+            await container.id()  # reads the Dockerfile and resolves its base images
+        except dagger.QueryError as error:
+            raise build_failure(error, subject=str(self.platform)) from error
+        return container
+
+    def build_arguments(self) -> dict[str, str]:
+        """The arguments given, after the platform arguments that Dockerfile knows, said aloud.
+
+        On 0.21 an engine takes the build platform to be the target's unless told, so a
+        ``FROM --platform=$BUILDPLATFORM`` stage would run emulated (dagger/dagger#13571).
+        """
+        words = {}
+        for side, platform in (("BUILD", self.engine), ("TARGET", self.platform)):
+            words[f"{side}PLATFORM"] = str(platform)
+            words[f"{side}OS"] = platform.os
+            words[f"{side}ARCH"] = platform.architecture
+            words[f"{side}VARIANT"] = platform.variant
+        return {**words, **self.arguments}
+
+    def annotations(self) -> dict[str, str]:
+        """What is written on the manifest; what is not known is left out."""
+        plan = str(self.plan) if self.plan else ""
+        words = {PLAN: plan, EXECUTION: self.execution, REVISION: self.revision or ""}
+        return {name: value for name, value in words.items() if value}
