@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from lab.registry import real_registry
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _ALLOWED: Final = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "10.87.0.0/16")))
@@ -53,6 +56,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[str]:
+    """A real registry, as ``host:port`` without TLS; every test uses repositories of its own in it."""
+    with real_registry() as host:
+        yield host
+
+
+@pytest.fixture(scope="session")
+def registry_with_password() -> Iterator[str]:
+    """The same, for ``lab.registry.USERNAME`` and ``PASSWORD`` only."""
+    with real_registry(auth=True) as host:
+        yield host
 
 
 @pytest.fixture(scope="session")
