@@ -1,0 +1,224 @@
+"""Answers to a registry's challenges: Basic, and Bearer tokens kept until shortly before they expire.
+
+The credential is bound to one registry. ``header`` and ``renew`` are the only places that hand out an
+``Authorization`` value, and the caller sends it to that registry's origin alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlencode
+
+import anyio
+
+from anyarch.errors import AuthenticationError, RegistryProtocolError
+from anyarch.registry.challenge import Challenge, parse_challenges
+from anyarch.registry.refusal import read_refusal
+from anyarch.registry.requests import Request
+from anyarch.registry.retry import RetryableError
+from anyarch.registry.urls import Url, check_realm
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from anyarch.registry.credentials import Credential
+    from anyarch.registry.retry import Clock
+    from anyarch.registry.urls import Origin
+    from anyarch.registry.wire import Answer
+
+    Sender = Callable[[Request], AbstractAsyncContextManager[Answer]]
+    CredentialSource = Callable[[], Awaitable[Credential | None]]
+
+_TOKEN_BODY_MAX_BYTES: Final = 64 * 1024
+_TOKEN: Final = re.compile(r"[!-~]{1,32768}", re.ASCII)
+_EXPIRES_SECONDS_DEFAULT: Final = 60.0  # https://distribution.github.io/distribution/spec/auth/token/
+_EXPIRY_MARGIN_SECONDS: Final = 10.0
+_CLIENT_ID: Final = "anyarch"
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    header: str = field(repr=False)
+    expires_at: float
+
+
+@dataclass(slots=True)
+class Authenticator:
+    """What one registry has been told about us, and what it gave us for it.
+
+    Args:
+        host: The registry as users write it, for messages.
+        registry: Where it answers: the only origin that may see the credential itself.
+        source: Finds the credential; called once, and only when one is asked for.
+        send: Sends a request for a token, without authorization of its own.
+        clock: For expiry.
+        token_hosts: Other hosts that the user trusts to hand out tokens for this registry.
+    """
+
+    host: str
+    registry: Origin
+    source: CredentialSource = field(repr=False)
+    send: Sender = field(repr=False)
+    clock: Clock
+    token_hosts: Collection[str] = ()
+    _lock: anyio.Lock = field(default_factory=anyio.Lock)
+    _asked: bool = False
+    _credential: Credential | None = field(default=None, repr=False)
+    _challenge: Challenge | None = None
+    _tokens: dict[frozenset[str], _Token] = field(default_factory=dict, repr=False)
+    _secrets: set[str] = field(default_factory=set, repr=False)
+
+    def header(self, scopes: frozenset[str]) -> str:
+        """What to send before being asked, as far as an earlier challenge taught; empty for nothing."""
+        if self._challenge is None:
+            return ""
+        if self._challenge.scheme == "basic":
+            return self._credential.basic if self._credential else ""
+        now = self.clock.now()
+        usable = (token for held, token in self._tokens.items() if held >= scopes and token.expires_at > now)
+        return next((token.header for token in usable), "")
+
+    async def renew(self, headers: Sequence[str], scopes: frozenset[str], *, refused: str) -> str:
+        """A new ``Authorization`` value after a 401.
+
+        Args:
+            headers: The answer's ``WWW-Authenticate`` headers.
+            scopes: What the request needs.
+            refused: The value that was sent and not accepted, or empty.
+
+        Raises:
+            AuthenticationError: there is nothing (more) to show.
+            RegistryProtocolError: a challenge that cannot be read or must not be followed.
+        """
+        challenge = _choose(parse_challenges(headers), self.host)
+        async with self._lock:
+            self._challenge = challenge
+            if (ready := self.header(scopes)) and ready != refused:
+                return ready  # another task was faster
+            credential = await self._find_credential()
+            if challenge.scheme == "basic":
+                if credential is None or not credential.password or credential.basic == refused:
+                    raise self.refused()
+                return credential.basic
+            token = await self._fetch(challenge, scopes, credential)
+            # The old one was refused or has expired; keep nothing that it could be mistaken for.
+            self._tokens = {held: each for held, each in self._tokens.items() if each.header != refused}
+            self._tokens[scopes] = token
+            return token.header
+
+    def refused(self, *, words: str = "") -> AuthenticationError:
+        """The error for credentials that are missing or not accepted."""
+        shown = self._credential
+        what = f"{self.host} does not accept the credentials" if shown else f"{self.host} wants credentials"
+        if shown and shown.username:
+            what += f" of {shown.username}"
+        said = f": {self.scrub(words)}" if words else ""
+        return AuthenticationError(what + said, hint=_login_hint(self.host), host=self.host, status=401)
+
+    def scrub(self, text: str) -> str:
+        """``text`` without any secret that this registry was shown, should it have sent one back."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    async def _find_credential(self) -> Credential | None:
+        if not self._asked:
+            self._credential = await self.source()
+            self._asked = True
+            if self._credential is not None:
+                self._secrets.update(self._credential.secrets)
+        return self._credential
+
+    async def _fetch(
+        self, challenge: Challenge, scopes: frozenset[str], credential: Credential | None
+    ) -> _Token:
+        realm = Url.parse(challenge.parameters["realm"])
+        check_realm(
+            realm,
+            registry=self.registry,
+            with_credential=credential is not None,
+            token_hosts=self.token_hosts,
+        )
+        request = _token_request(realm, challenge, scopes, credential)
+        asked_at = self.clock.now()
+        async with self.send(request) as answer:
+            if answer.status != 200:
+                refusal = await read_refusal(request, answer, wall=self.clock.wall())
+                error = refusal.error(f"{self.host}: its token server", scrub=self.scrub)
+                # Never its own 404: that would read as "no such manifest".
+                raise error if isinstance(error, RetryableError) else self.refused(words=refusal.words)
+            body = await answer.read(_TOKEN_BODY_MAX_BYTES, subject=f"token server of {self.host}")
+        value, seconds = _read_token(body, self.host)
+        self._secrets.add(value)
+        return _Token(f"Bearer {value}", asked_at + max(seconds - _EXPIRY_MARGIN_SECONDS, seconds / 2))
+
+
+def _choose(challenges: Sequence[Challenge], host: str) -> Challenge:
+    for scheme in ("bearer", "basic"):
+        for challenge in challenges:
+            if challenge.scheme == scheme and (scheme == "basic" or "realm" in challenge.parameters):
+                return challenge
+    schemes = ", ".join(challenge.scheme for challenge in challenges)
+    raise AuthenticationError(
+        f"{host} wants an authentication that anyarch does not know ({schemes or 'it does not say which'})",
+        hint=_login_hint(host),
+        host=host,
+        status=401,
+    )
+
+
+def _token_request(
+    realm: Url, challenge: Challenge, scopes: frozenset[str], credential: Credential | None
+) -> Request:
+    fields = [("service", challenge.parameters["service"])] if "service" in challenge.parameters else []
+    wanted = _united(scopes | frozenset(challenge.parameters.get("scope", "").split()))
+    if credential is not None and credential.identity_token:
+        form = [
+            ("grant_type", "refresh_token"),
+            *fields,
+            ("client_id", _CLIENT_ID),
+            ("scope", " ".join(wanted)),
+            ("refresh_token", credential.identity_token),
+        ]
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return Request(method="POST", url=realm, kind="token", headers=headers, body=urlencode(form).encode())
+    query = urlencode(fields + [("scope", scope) for scope in wanted], quote_via=quote)
+    headers = {"Authorization": credential.basic} if credential is not None and credential.password else {}
+    url = realm.with_query(query) if query else realm
+    return Request(method="GET", url=url, kind="token", headers=headers)
+
+
+def _united(scopes: frozenset[str]) -> list[str]:
+    """One scope per resource with every action asked for, ``repository:a:pull`` + ``…:pull,push``."""
+    actions: dict[str, set[str]] = {}
+    for scope in scopes:
+        resource, _, words = scope.rpartition(":")
+        actions.setdefault(resource, set()).update(words.split(","))
+    return [
+        f"{resource}:{','.join(sorted(words))}" for resource, words in sorted(actions.items()) if resource
+    ]
+
+
+def _read_token(body: bytes, host: str) -> tuple[str, float]:
+    try:
+        fields = json.loads(body)
+        value = fields.get("token") or fields.get("access_token")
+        seconds = float(fields.get("expires_in") or _EXPIRES_SECONDS_DEFAULT)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        value, seconds = None, 0.0
+    if not isinstance(value, str) or _TOKEN.fullmatch(value) is None:
+        raise RegistryProtocolError(f"the token server of {host} did not answer with a token")
+    return value, seconds
+
+
+def _login_hint(host: str) -> str:
+    if ".dkr.ecr." in host:
+        return (
+            "log in: aws ecr get-login-password --region REGION | "
+            f"docker login --username AWS --password-stdin {host}"
+        )
+    return f"log in: docker login {host}"

@@ -1,0 +1,82 @@
+"""Why a connection failed, in words for people."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ERRNO_WORDS: Final = {
+    errno.ECONNREFUSED: "connection refused",
+    errno.ECONNRESET: "connection reset",
+    errno.EPIPE: "connection closed while sending",
+    errno.EHOSTUNREACH: "no route to the host",
+    errno.ENETUNREACH: "network unreachable",
+    errno.ETIMEDOUT: "connection timed out",
+}
+# The HTTP library's own classes by name, so that this module need not import it.
+_CLASS_WORDS: Final = {
+    "ConnectTimeout": "no connection in time",
+    "ReadTimeout": "no answer in time",
+    "WriteTimeout": "sending took too long",
+    "ReadError": "connection lost while reading the answer",
+    "WriteError": "connection lost while sending",
+    "RemoteProtocolError": "the answer ended early or is not HTTP",
+    "ProxyError": "the proxy refused the connection",
+    "ConnectError": "no connection",
+    "LocalProtocolError": "the request cannot be sent",
+}
+_NEVER_REACHED: Final = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A failed connection: the words, whether trying again is pointless, whether anything was reached."""
+
+    words: str
+    final: bool = False
+    reached: bool = True
+    hint: str = ""
+
+
+def cause_of(error: BaseException) -> Cause:
+    """Read an error of the HTTP library and everything that led to it."""
+    kind = type(error).__name__
+    reached = kind not in _NEVER_REACHED
+    for each in _chain(error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return Cause(
+                f"its certificate is not trusted: {each.verify_message}",
+                final=True,
+                hint="for a private authority set SSL_CERT_FILE, or put ca.crt into /etc/docker/certs.d/HOST",
+            )
+        if isinstance(each, ssl.SSLError) and not isinstance(each, ssl.SSLEOFError) and not reached:
+            return Cause(
+                f"no TLS there ({each.reason or 'handshake failed'})",
+                final=True,
+                hint="if this registry speaks plain HTTP, declare it insecure",
+            )
+        if isinstance(each, socket.gaierror):
+            return Cause("the host name cannot be resolved", reached=False)
+        if isinstance(each, OSError) and each.errno in _ERRNO_WORDS:
+            return Cause(_ERRNO_WORDS[each.errno], reached=reached)
+    return Cause(_CLASS_WORDS.get(kind, kind), final=kind == "LocalProtocolError", reached=reached)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, what caused it, and the members of groups on the way."""
+    todo, seen = [error], set[int]()
+    while todo:
+        each = todo.pop(0)
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if isinstance(each, BaseExceptionGroup):
+            todo.extend(each.exceptions)
+        todo.extend(nearer for nearer in (each.__cause__, each.__context__) if nearer is not None)

@@ -1,0 +1,215 @@
+"""One registry's requests: authorised, redirected by hand, retried, and understood.
+
+``exchange`` is one try, ``call`` the same within the retry policy. Credentials go to the registry's own
+origin and nowhere else: not along a redirect, not to an upload Location elsewhere, and not back again.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import anyio.to_thread
+
+from anyarch.errors import RegistryProtocolError
+from anyarch.registry.auth import Authenticator
+from anyarch.registry.credentials import Credential, credential_for
+from anyarch.registry.refusal import read_refusal
+from anyarch.registry.requests import RequestCounter
+from anyarch.registry.retry import Clock, Retry, RetryableError, gate_of
+from anyarch.registry.urls import Origin, Url, check_elsewhere
+from anyarch.registry.wire import Answer, Timeouts, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+    from contextlib import AbstractAsyncContextManager
+    from typing import TypeVar
+
+    from anyarch.registry.requests import Observer, Request
+
+    T = TypeVar("T")
+
+_REDIRECTS_MAX: Final = 5
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_READING: Final = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a client behaves; what tests and the command line may set.
+
+    Args:
+        insecure: Hosts (``host`` or ``host:port``) that speak plain HTTP.
+        token_hosts: Hosts that may be shown the credential besides those of ``urls.check_realm``.
+        credential: Used instead of what ``docker login`` left.
+        deadline_seconds: For one operation with all its tries, transfers of blobs excepted.
+        timeouts: For one exchange.
+        observer: Told of every request.
+        clock: Time and chance.
+    """
+
+    insecure: Collection[str] = ()
+    token_hosts: Collection[str] = ()
+    credential: Credential | None = None
+    deadline_seconds: float = 120.0
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    observer: Observer | None = None
+    clock: Clock = field(default_factory=Clock)
+
+
+class Client:
+    """Speaks with the registry of one host.
+
+    Args:
+        host: As in a reference.
+        options: How to behave.
+    """
+
+    def __init__(self, host: str, options: Options) -> None:
+        self.host = host
+        self.origin = Origin.of_registry(host, insecure=options.insecure)
+        self.requests = RequestCounter(options.observer)
+        self.clock = options.clock
+        self.retry = Retry(gate_of(self.origin), options.deadline_seconds, options.clock)
+        self.insecure = options.insecure
+        self._given = options.credential
+        self._timeouts = options.timeouts
+        self._wire = Wire(self.requests, options.timeouts, options.clock)
+        self._auth = Authenticator(
+            host=host,
+            registry=self.origin,
+            source=self._find_credential,
+            send=self._wire.open,
+            clock=options.clock,
+            token_hosts=options.token_hosts,
+        )
+
+    def url(self, path: str) -> Url:
+        """The registry's URL of an API path."""
+        return Url(self.origin, f"/v2/{path}")
+
+    async def call(
+        self,
+        request: Request,
+        read: Callable[[Answer], Awaitable[T]],
+        *,
+        scopes: frozenset[str],
+        subject: str,
+    ) -> T:
+        """Send a request within the retry policy, and read its answer inside the same try.
+
+        Args:
+            request: What to send; its body must be repeatable.
+            read: Turns a 2xx answer into the result; what it raises ends or repeats the try.
+            scopes: What the request needs, in words of the token protocol.
+            subject: What it is about, for messages.
+
+        Raises:
+            RegistryError: refused for good, or no answer within the deadline.
+        """
+
+        async def attempt() -> T:
+            async with self.exchange(request, scopes=scopes, subject=subject) as answer:
+                return await read(answer)
+
+        return await self.retrying(attempt, str(request), is_transfer=request.is_transfer)
+
+    async def retrying(
+        self, attempt: Callable[[], Awaitable[T]], subject: str, *, is_transfer: bool = False
+    ) -> T:
+        """Run a chain of exchanges within the retry policy."""
+        limit = self._timeouts.blob if is_transfer else None
+        return await self.retry.run(attempt, subject=subject, limit_seconds=limit)
+
+    @asynccontextmanager
+    async def exchange(
+        self, request: Request, *, scopes: frozenset[str], subject: str, admitted: bool = False
+    ) -> AsyncIterator[Answer]:
+        """One try: the first answer that is neither a challenge nor a redirect, if it is a success.
+
+        Args:
+            request: What to send.
+            scopes: What it needs.
+            subject: What it is about, for messages.
+            admitted: Whether this continues an exchange that already had its place at the gate. A
+                continuation must not queue behind uploads that wait for its bytes.
+
+        Raises:
+            RetryableError: another try may help.
+            RegistryError: it would not.
+        """
+        opening = self._answer(request, scopes)
+        answer = await self._admitted(opening, admitted=admitted)
+        try:
+            if not 200 <= answer.status < 300:
+                refusal = await read_refusal(request, answer, wall=self.clock.wall())
+                if answer.url.origin != self.origin and answer.status in {401, 403}:
+                    raise RetryableError(
+                        f"{answer.url.origin}: status {answer.status}"
+                    )  # a link that expired
+                if answer.status == 401:
+                    raise self._auth.refused(words=refusal.words if refusal.codes else "")
+                raise refusal.error(subject, scrub=self._auth.scrub)
+            yield answer
+        finally:
+            await opening.__aexit__(None, None, None)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._wire.aclose()
+
+    async def _admitted(self, opening: AbstractAsyncContextManager[Answer], *, admitted: bool) -> Answer:
+        # The place is given back when the headers are there: bodies travel outside the gate.
+        if admitted:
+            return await opening.__aenter__()
+        async with self.retry.gate.slots:
+            return await opening.__aenter__()
+
+    @asynccontextmanager
+    async def _answer(self, request: Request, scopes: frozenset[str]) -> AsyncIterator[Answer]:
+        """Follow the request through challenge and redirects."""
+        at_home = True
+        for _ in range(_REDIRECTS_MAX + 1):
+            async with self._authorised(request, scopes, at_home=at_home) as answer:
+                if answer.status not in _REDIRECTS or request.method not in _READING:
+                    yield answer
+                    return
+                target = answer.url.join(answer.header("location"))
+            check_elsewhere(target, registry=self.origin, insecure=self.insecure)
+            if request.url.origin.scheme == "https" and target.origin.scheme == "http":
+                raise RegistryProtocolError(f"{request}: redirects from https to {target.redacted}")
+            # Once away, never again with a credential, not even back home.
+            at_home = at_home and target.origin == self.origin
+            request = request.to(target)
+        raise RegistryProtocolError(f"{request}: more than {_REDIRECTS_MAX} redirects")
+
+    @asynccontextmanager
+    async def _authorised(
+        self, request: Request, scopes: frozenset[str], *, at_home: bool
+    ) -> AsyncIterator[Answer]:
+        """Send the request; on a challenge from the registry itself, once more with an answer to it."""
+        ours = at_home and request.url.origin == self.origin
+        shown = self._auth.header(scopes) if ours else ""
+        async with self._open(request, shown) as answer:
+            if answer.status != 401 or not ours:
+                yield answer
+                return
+            challenges = answer.headers("www-authenticate")
+            if not challenges:
+                yield answer
+                return
+        renewed = await self._auth.renew(challenges, scopes, refused=shown)
+        async with self._open(request, renewed) as answer:
+            yield answer
+
+    def _open(self, request: Request, authorization: str) -> AbstractAsyncContextManager[Answer]:
+        def reached() -> None:
+            self.retry.gate.reached = True
+
+        return self._wire.open(request, authorization=authorization, reached=reached)
+
+    async def _find_credential(self) -> Credential | None:
+        if self._given is not None:
+            return self._given
+        return await anyio.to_thread.run_sync(credential_for, self.host)

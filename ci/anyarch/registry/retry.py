@@ -1,0 +1,186 @@
+"""The one retry layer: which failures are worth another try, how long to wait, when to give up.
+
+Six attempts, full jitter, ``Retry-After`` in both forms, a hard deadline, and a back-off that all
+requests to one host share. Nothing below or above this module retries.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import anyio
+import anyio.lowlevel
+
+from anyarch.errors import AnyarchError, RegistryUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from anyarch.registry.urls import Origin
+
+T = TypeVar("T")
+
+ATTEMPTS_MAX: Final = 6
+# A registry that was never reached is down or misspelt: three tries tell, and the user waits seconds.
+UNREACHED_ATTEMPTS_MAX: Final = 3
+DELAY_BASE_SECONDS: Final = 0.5
+DELAY_MAX_SECONDS: Final = 20.0
+RETRY_AFTER_MAX_SECONDS: Final = 60.0
+REQUESTS_AT_ONCE_MAX: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time and chance, so that tests can own them. All values are seconds."""
+
+    now: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    random: Callable[[], float] = random.random
+
+
+class RetryableError(Exception):
+    """A failure that another try may heal; never leaves this room.
+
+    Args:
+        cause: What happened, without secrets: the words of the final message.
+        retry_after_seconds: What the registry asked for, if it did.
+        throttled: Whether every request to this host should slow down.
+        reached: Whether the registry was reached at all.
+        final: The error to raise when tries run out, where it says more than "unavailable".
+    """
+
+    def __init__(
+        self,
+        cause: str,
+        *,
+        retry_after_seconds: float | None = None,
+        throttled: bool = False,
+        reached: bool = True,
+        final: AnyarchError | None = None,
+    ) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.retry_after_seconds = retry_after_seconds
+        self.throttled = throttled
+        self.reached = reached
+        self.final = final
+
+
+@dataclass(slots=True)
+class Gate:
+    """What all requests to one origin share: how many may be on their way, and since when to hold back."""
+
+    slots: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
+    closed_until: float = 0.0
+    reached: bool = False
+
+
+_gates: anyio.lowlevel.RunVar[dict[Origin, Gate]] = anyio.lowlevel.RunVar("anyarch.registry.gates")
+
+
+def gate_of(origin: Origin) -> Gate:
+    """The gate that every store of this event loop shares for ``origin``."""
+    gates = _gates.get(None)
+    if gates is None:
+        gates = {}
+        _gates.set(gates)
+    return gates.setdefault(origin, Gate())
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The policy, bound to one host's gate."""
+
+    gate: Gate
+    deadline_seconds: float = 120.0
+    clock: Clock = field(default_factory=Clock)
+
+    async def run(
+        self, attempt: Callable[[], Awaitable[T]], *, subject: str, limit_seconds: float | None = None
+    ) -> T:
+        """Call ``attempt`` until it succeeds, fails for good, or tries or time run out.
+
+        Args:
+            attempt: Raises ``RetryableError`` where another try may help. Safe to repeat.
+            subject: What is being tried, for the message.
+            limit_seconds: Time for everything; the policy's deadline unless a transfer needs longer.
+
+        Raises:
+            RegistryUnavailableError: no success within the tries or the time.
+        """
+        started = self.clock.now()
+        limit = max(limit_seconds or 0.0, self.deadline_seconds)
+        slept, tries = 0.0, 0
+        last = RetryableError(f"no answer within {limit:.0f} s")
+        while True:
+            held = max(0.0, self.gate.closed_until - self.clock.now())
+            delay = max(held, self._delay(tries, last) if tries else 0.0)
+            left = limit - (self.clock.now() - started)
+            if left <= 0 or delay >= min(left, self.deadline_seconds - slept):
+                raise self._given_up(last, subject, tries, asked=delay)
+            if delay:
+                await self.clock.sleep(delay)
+                slept, left = slept + delay, left - delay
+            tries += 1
+            try:
+                with anyio.fail_after(left):
+                    return await attempt()
+            except RetryableError as error:
+                last = error
+            except TimeoutError:
+                last = RetryableError(f"no answer within {limit:.0f} s")
+                raise self._given_up(last, subject, tries, asked=0.0) from None
+            self._learn(last)
+            enough = ATTEMPTS_MAX if last.reached or self.gate.reached else UNREACHED_ATTEMPTS_MAX
+            if tries >= enough:
+                raise self._given_up(last, subject, tries, asked=0.0) from None
+
+    async def pause(self, tries: int, error: RetryableError) -> None:
+        """Wait as ``run`` would after ``tries`` failures; for a download that is picked up again."""
+        self._learn(error)
+        await self.clock.sleep(self._delay(tries, error))
+
+    def _delay(self, tries: int, last: RetryableError) -> float:
+        jitter = self.clock.random() * min(DELAY_MAX_SECONDS, DELAY_BASE_SECONDS * 2.0 ** (tries - 1))
+        return max(jitter, min(last.retry_after_seconds or 0.0, RETRY_AFTER_MAX_SECONDS))
+
+    def _learn(self, error: RetryableError) -> None:
+        """Close the gate for everyone where the host itself, not one request, is in trouble."""
+        if error.throttled:
+            asked = min(error.retry_after_seconds or DELAY_BASE_SECONDS, RETRY_AFTER_MAX_SECONDS)
+            self.gate.closed_until = max(self.gate.closed_until, self.clock.now() + asked)
+
+    def _given_up(self, last: RetryableError, subject: str, tries: int, *, asked: float) -> AnyarchError:
+        if last.final is not None:
+            return last.final
+        words = [f"{subject}: {last.cause}"]
+        if tries > 1:
+            words.append(f"{tries} tries")
+        if asked and last.retry_after_seconds:
+            words.append(f"it asks to wait {asked:.0f} s, which is past the deadline")
+        hint = (
+            "the registry answers only with temporary errors; try again later"
+            if last.reached
+            else "is the name right, is it up, and can this machine reach it (proxy, DNS, firewall)?"
+        )
+        return RegistryUnavailableError("; ".join(words), hint=hint, tries=tries, cause=last.cause)
+
+
+def retry_after_seconds(value: str, *, wall: float) -> float | None:
+    """What a ``Retry-After`` header asks for, in seconds from ``wall``; None if it cannot be read.
+
+    Both forms count: a number of seconds and an HTTP date (RFC 9110 §10.2.3).
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    from email.utils import parsedate_to_datetime  # noqa: PLC0415  rare, and slow to import
+
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - wall)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
