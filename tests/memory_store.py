@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.lowlevel
 from anyarch.errors import ContentError, NotFoundError, RegistryError
 from anyarch.oci.digest import Digest
 from anyarch.oci.reference import Tag
