@@ -9,32 +9,29 @@ the host distribution's own Python with the module's locked dependencies. The li
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import platform
 import re
 import shutil
 import sys
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import anyio
-import anyio.to_thread
 
+from anyarch.engine.native.locks import locked
+from anyarch.engine.native.pack import manifest_digest, pack, run_step
+from anyarch.engine.native.places import cache_folder
 from anyarch.errors import EngineStartError, MissingToolError
-from anyarch.oci import strict_json
-from anyarch.oci.descriptor import Descriptor
-from anyarch.oci.digest import Digest
-from anyarch.oci.manifest import Index, Manifest
-from anyarch.oci.media_type import MediaType
 from anyarch.oci.platforms import Platform
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from anyarch.oci.digest import Digest
 
 MANIFEST_DIGEST_VARIABLE: Final = "DAGGER_PYTHON_SDK_MANIFEST_DIGEST"
 
@@ -45,8 +42,6 @@ _REQUIREMENTS: Final = ("anyio", "dagger-io", "httpx2", "msgspec")
 _CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _TOOLS: Final = ("mmdebstrap", "chroot", "tar", "zstd")
 _DEADLINE_SECONDS: Final = 600.0
-_LOCK_POLL_SECONDS: Final = 0.2
-_LAYER_MEDIA_TYPE: Final = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,34 +61,45 @@ class SdkImage:
         return {MANIFEST_DIGEST_VARIABLE: str(self.manifest_digest)}
 
 
-async def python_sdk(cache: Path | None = None, *, deadline_seconds: float = _DEADLINE_SECONDS) -> SdkImage:
+async def python_sdk(
+    cache: Path | None = None,
+    *,
+    deadline_seconds: float = _DEADLINE_SECONDS,
+    on_event: Callable[[str], None] = lambda _: None,
+) -> SdkImage:
     """The image for this host, from the cache or built now (about 15 s).
 
     Args:
         cache: Where to keep it; the user's cache folder of anyarch if None.
-        deadline_seconds: For the build, waiting for another process that builds the same included.
+        deadline_seconds: For the build; waiting for another process that builds the same comes on top.
+        on_event: Told when a build begins.
 
     Raises:
         EngineStartError: the image cannot be built here, or not in time; the message has the cause.
         MissingToolError: a program it is built with is not installed.
     """
-    folder = (cache or _cache_folder()) / "engine"
     host = _Host.read()
     lock = _sdk_text("requirements.lock")
     runtime = {name: _sdk_text(name) for name in ("dagger.json", "main.dang")}
     key = _hash(_FORMAT, host, _PACKAGES, _REQUIREMENTS, lock, runtime, _CERTIFICATES.read_bytes())[:16]
-    content = folder / f"sdk-{key}"
+    content = (cache or cache_folder()) / "engine" / f"sdk-{key}"
     if not content.exists():
-        try:
-            with anyio.fail_after(deadline_seconds):
-                async with _locked(folder / f"sdk-{key}.lock"):
-                    if not content.exists():
-                        await _Build(host, lock, runtime, content).run()
-        except TimeoutError as error:
-            raise EngineStartError(
-                f"the Python SDK image was not ready within {deadline_seconds:.0f} s", path=str(content)
-            ) from error
-    return SdkImage(_manifest_digest(content), content)
+        _require_tools()
+        async with locked(content.with_name(f"{content.name}.lock"), deadline_seconds=deadline_seconds):
+            if not content.exists():
+                on_event("making the image for modules in Python")
+                await _build_within(deadline_seconds, _Build(host, lock, runtime, content))
+    return SdkImage(manifest_digest(content), content)
+
+
+async def _build_within(seconds: float, build: _Build) -> None:
+    try:
+        with anyio.fail_after(seconds):
+            await build.run()
+    except TimeoutError as error:
+        raise EngineStartError(
+            f"the Python SDK image was not ready within {seconds:.0f} s", path=str(build.content)
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,6 @@ class _Build:
 
     async def run(self) -> None:
         """Make the layout beside its final place and rename it: it is there whole or not at all."""
-        _require_tools()
         work = self.content.with_name(f"{self.content.name}.{os.getpid()}.tmp")
         _remove_leftovers(self.content)
         (work / "tree" / "runtime").mkdir(parents=True)
@@ -135,7 +140,8 @@ class _Build:
             for name, text in self.runtime.items():
                 (work / "tree" / "runtime" / name).write_text(text)
             layout = work / "layout"
-            await self._pack(work / "tree", layout)
+            machine = Platform.parse(f"linux/{self.host.machine}")
+            await pack(work / "tree", layout, platform=machine)
             layout.rename(self.content)
         except OSError as error:
             raise EngineStartError(f"the Python SDK image cannot be written: {error}") from error
@@ -152,7 +158,7 @@ class _Build:
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--setup-hook={links}"]
         command += [f"--include={','.join(_PACKAGES)}", '--aptopt=Acquire::Languages "none"']
         command += [f"--customize-hook={trim}", self.host.codename, str(work / "tree/rootfs"), str(sources)]
-        await _run(command, what="unpacking Python from the distribution's packages")
+        await run_step(command, what="unpacking Python from the distribution's packages")
         # The module trusts whom its host trusts, a company's own authority included.
         bundle = work / "tree/rootfs" / _CERTIFICATES.relative_to("/")
         bundle.parent.mkdir(parents=True, exist_ok=True)
@@ -167,35 +173,11 @@ class _Build:
         command = [_uv(), "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:"]
         command += ["--link-mode=copy", f"--python-version={version}", f"--target={root / 'opt/module'}"]
         command += ["-r", str(work / "requirements.txt"), "-c", str(work / "constraints.txt")]
-        await _run(command, what="installing the module's locked dependencies")
+        await run_step(command, what="installing the module's locked dependencies")
         # unchecked: neither unpacking a layer nor a mount's odd times may make Python compile again.
         compile_all = ["python3", "-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash"]
         command = ["chroot", str(root), *compile_all, f"/usr/lib/python{version}", "/opt/module"]
-        await _run(command, what="compiling Python's byte code")
-
-    async def _pack(self, tree: Path, layout: Path) -> None:
-        blobs = layout / "blobs/sha256"
-        blobs.mkdir(parents=True)
-        tar = layout / "layer.tar"
-        reproducible = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"]
-        await _run(["tar", *reproducible, "-C", str(tree), "-cf", str(tar), "."], what="packing the layer")
-        diff_id = (await _describe(tar, "")).digest
-        await _run(["zstd", "-q", "-T0", "-3", "--rm", str(tar)], what="compressing the layer")
-        compressed = layout / "layer.tar.zst"
-        layer = await _describe(compressed, _LAYER_MEDIA_TYPE)
-        compressed.rename(blobs / layer.digest.hex)
-        machine = Platform.parse(f"linux/{self.host.machine}")
-        rootfs = {"type": "layers", "diff_ids": [str(diff_id)]}
-        config = _write_blob(blobs, MediaType.OCI_CONFIG, {**machine.to_oci(), "rootfs": rootfs})
-        document = {
-            "schemaVersion": 2,
-            "mediaType": str(MediaType.OCI_MANIFEST),
-            "config": config.to_oci(),
-            "layers": [layer.to_oci()],
-        }
-        manifest = _write_blob(blobs, MediaType.OCI_MANIFEST, document)
-        (layout / "oci-layout").write_bytes(strict_json.dumps({"imageLayoutVersion": "1.0.0"}))
-        (layout / "index.json").write_bytes(Index.build([manifest]).raw)
+        await run_step(command, what="compiling Python's byte code")
 
 
 def _require_tools() -> None:
@@ -232,7 +214,7 @@ async def _apt_sources(host: _Host) -> str:
     """
     fields = "deb [signed-by=$(SIGNED_BY)] $(REPO_URI) $(RELEASE) $(COMPONENT)|$(ARCHITECTURE)"
     command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
-    listed = await _run(command, what="asking apt for the package sources")
+    listed = await run_step(command, what="asking apt for the package sources")
     suites = {host.codename + suffix for suffix in ("", "-updates", "-security")}
     lines = []
     for line in dict.fromkeys(listed.splitlines()):
@@ -247,43 +229,7 @@ async def _python_version(root: Path) -> str:
     """The unpacked Python's ``major.minor``."""
     program = "import sys; print('%d.%d' % sys.version_info[:2])"
     command = ["chroot", str(root), "python3", "-c", program]
-    return (await _run(command, what="starting the unpacked Python")).strip()
-
-
-async def _run(command: Sequence[str], *, what: str) -> str:
-    """Run a program to its end and return its output.
-
-    Raises:
-        EngineStartError: it failed; the message ends with its last lines.
-    """
-    done = await anyio.run_process(command, check=False)
-    if done.returncode != 0:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        raise EngineStartError(
-            f"{what} failed: {command[0]} ended with {done.returncode}: {' / '.join(said[-5:])}"
-        )
-    return done.stdout.decode()
-
-
-async def _describe(path: Path, media_type: str) -> Descriptor:
-    def read() -> Descriptor:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return Descriptor(media_type=media_type, digest=Digest("sha256", digest), size=path.stat().st_size)
-
-    return await anyio.to_thread.run_sync(read)
-
-
-def _write_blob(blobs: Path, media_type: MediaType, document: Mapping[str, object]) -> Descriptor:
-    raw = strict_json.dumps(document)
-    digest = Digest.of(raw)
-    (blobs / digest.hex).write_bytes(raw)
-    return Descriptor(media_type=media_type, digest=digest, size=len(raw))
-
-
-def _manifest_digest(content: Path) -> Digest:
-    index = Manifest.from_bytes((content / "index.json").read_bytes(), subject=str(content))
-    return cast("Index", index).manifests[0].digest
+    return (await run_step(command, what="starting the unpacked Python")).strip()
 
 
 def _remove_leftovers(content: Path) -> None:
@@ -292,24 +238,5 @@ def _remove_leftovers(content: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-@asynccontextmanager
-async def _locked(path: Path) -> AsyncIterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                await anyio.sleep(_LOCK_POLL_SECONDS)
-        yield
-
-
 def _hash(*inputs: object) -> str:
     return hashlib.sha256(repr(inputs).encode()).hexdigest()
-
-
-def _cache_folder() -> Path:
-    chosen = os.environ.get("ANYARCH_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(chosen) if chosen else Path(base) / "anyarch"
