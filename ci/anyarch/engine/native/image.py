@@ -176,7 +176,8 @@ class _Build:
         await run_step(command, what="installing the module's locked dependencies")
         # unchecked: neither unpacking a layer nor a mount's odd times may make Python compile again.
         compile_all = ["python3", "-m", "compileall", "-q", "-j0", "--invalidation-mode=unchecked-hash"]
-        command = ["chroot", str(root), *compile_all, f"/usr/lib/python{version}", "/opt/module"]
+        # -o1: the byte code that `python3 -O` reads, as sdk/main.dang starts it.
+        command = ["chroot", str(root), *compile_all, "-o1", f"/usr/lib/python{version}", "/opt/module"]
         await run_step(command, what="compiling Python's byte code")
 
 
