@@ -29,9 +29,13 @@ UP_SECONDS: Final = 2400.0  # compiling the engine on a slow machine is most of 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What runs: a registry (``host:port``, plain HTTP) and an engine for each platform."""
+    """What runs: a registry (``host:port``, plain HTTP) and an engine for each platform.
+
+    ``private`` is a second registry that asks for ``registry.USERNAME`` and ``PASSWORD``, if one was wanted.
+    """
 
     registry: str
+    private: str | None
     engines: Mapping[Platform, EngineInfo]
 
     @property
@@ -41,7 +45,14 @@ class Stack:
 
 
 async def up(
-    name: str, platforms: Sequence[Platform], *, cache: Path, storage: Path, mirror: bool, say: Say
+    name: str,
+    platforms: Sequence[Platform],
+    *,
+    cache: Path,
+    storage: Path,
+    mirror: bool,
+    say: Say,
+    private: bool = False,
 ) -> Stack:
     """Have everything running; what runs already stays as it is.
 
@@ -52,18 +63,20 @@ async def up(
         storage: Where the registry keeps its blobs.
         mirror: Whether ``docker.io`` is served from the registry, with base images made here.
         say: Called with a line of progress.
+        private: Whether there is a second registry, with a password.
 
     Raises:
         AnyarchError: some part did not come up; ``down`` stops the others.
     """
     host = await registry.start(name, storage)
     say(f"registry {host}")
+    hidden = await registry.start(private_name(name), storage / "private", True) if private else None
     machine = emulation.host_platform()
     engines: dict[Platform, EngineInfo] = {}
 
     async def start(platform: Platform) -> None:
         options = UpOptions(
-            insecure_registries=(host,),
+            insecure_registries=(host, hidden) if hidden else (host,),
             mirrors={"docker.io": f"http://{host}"} if mirror else {},
             emulate=() if machine.runs(platform) else (platform,),
         )
@@ -82,7 +95,9 @@ async def up(
                 tasks.start_soon(fill_mirror)
             for platform in platforms:
                 tasks.start_soon(start, platform)
-    return Stack(registry=host, engines={platform: engines[platform] for platform in platforms})
+    return Stack(
+        registry=host, private=hidden, engines={platform: engines[platform] for platform in platforms}
+    )
 
 
 async def down(name: str, platforms: Sequence[Platform], *, say: Say) -> None:
@@ -91,6 +106,12 @@ async def down(name: str, platforms: Sequence[Platform], *, say: Say) -> None:
         for platform in platforms:
             tasks.start_soon(_stop, engine_name(name, platform), say)
     await registry.stop(name)
+    await registry.stop(private_name(name))
+
+
+def private_name(name: str) -> str:
+    """The name of a stack's registry with a password."""
+    return f"{name}-private"
 
 
 def engine_name(name: str, platform: Platform) -> str:

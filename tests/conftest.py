@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytest_plugins = ["tests.engines"]  # one set of engines for every suite that wants them
+
 _ALLOWED: Final = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1/128", "10.87.0.0/16")))
 _CLEARED_PREFIXES: Final = ("AWS_", "GITHUB_", "ANYARCH_", "_EXPERIMENTAL_DAGGER_", "DAGGER_", "REGISTRY_")
 _CLEARED: Final = frozenset(

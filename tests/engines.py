@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 NAME: Final = "test"
 _TEST_SECONDS: Final = 600
 _LOCK_SECONDS: Final = 3000
-_FOLDER: Final = Path(__file__).parent
+_FOLDERS: Final = tuple(Path(__file__).parent / name for name in ("engine", "workflow"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The first of them may wait for the compiler, which has a deadline of its own.
     for item in items:
-        if item.path.is_relative_to(_FOLDER) and item.get_closest_marker("timeout") is None:
+        if item.path.parent in _FOLDERS and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_TEST_SECONDS, func_only=True))
 
 
@@ -93,7 +93,9 @@ def engines(_lab: Path, say: Callable[[str], None]) -> stack.Stack:
 
 
 async def _up(platforms: tuple[Platform, ...], storage: Path, say: Callable[[str], None]) -> stack.Stack:
-    return await stack.up(NAME, platforms, cache=cache_folder(), storage=storage, mirror=True, say=say)
+    return await stack.up(
+        NAME, platforms, cache=cache_folder(), storage=storage, mirror=True, say=say, private=True
+    )
 
 
 async def _down() -> None:

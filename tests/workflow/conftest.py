@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from anyarch.engine.native import engine
 from anyarch.engine.native.build import find_go
-from anyarch.engine.native.options import UpOptions
 from anyarch.engine.native.places import cache_folder
-from anyarch.oci.platforms import Platform
 
-from lab import base_images, registry
+from lab import registry
 from tests.workflow.forge import Forge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from lab.stack import Stack
 
 TOOLS = Path(__file__).parent / "tools"
 COMPILE_TIMEOUT_SECONDS = 240
@@ -45,25 +42,12 @@ def actionlint() -> Path:
 
 
 @pytest.fixture(scope="session")
-def forge() -> Iterator[Forge]:
-    """One engine for all legs, arm64 emulated; a registry with a password, and one in place of Docker Hub."""
-    with registry.real_registry() as hub, registry.real_registry(auth=True) as target:
-        options = UpOptions(
-            insecure_registries=(hub, target),
-            mirrors={"docker.io": f"http://{hub}"},
-            emulate=(Platform.parse("linux/arm64"),),
-        )
-
-        async def start() -> str:
-            await base_images.push(await base_images.ensure(cache_folder(), on_line=print), hub)
-            return (await engine.up("test-workflow", options=options, on_event=print)).url
-
-        try:
-            yield Forge(
-                registry=target,
-                username=registry.USERNAME,
-                password=registry.PASSWORD,
-                engine=anyio.run(start),
-            )
-        finally:
-            anyio.run(engine.down, "test-workflow")
+def forge(engines: Stack) -> Forge:
+    """Three runners, each with an engine of its own, and a registry that asks for a password."""
+    assert engines.private
+    return Forge(
+        registry=engines.private,
+        username=registry.USERNAME,
+        password=registry.PASSWORD,
+        engines={platform.slug: info.url for platform, info in engines.engines.items()},
+    )

@@ -1,4 +1,4 @@
-"""What a workflow run needs of the world: an engine, a registry with a password, uv and dagger."""
+"""What a workflow run needs of the world: an engine for each runner, a registry with a password, uv, dagger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anyarch.engine.native.build import client_environment, installation
+from anyarch.engine.native.build import installation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,12 +19,12 @@ PIP_TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forge:
-    """What a run uses: ``registry`` is ``host:port`` over plain HTTP, ``engine`` a runner-host URL."""
+    """What a run uses: ``registry`` is ``host:port`` over plain HTTP, ``engines`` the URLs by slug."""
 
     registry: str
     username: str
     password: str = field(repr=False)
-    engine: str
+    engines: Mapping[str, str]
 
     @property
     def dagger(self) -> Path:
@@ -37,7 +37,8 @@ class Forge:
     @property
     def environ(self) -> Mapping[str, str]:
         """The variables that a runner would have from its image and its administrator."""
-        return {**client_environment(installation(), self.engine), **uv_settings()}
+        engines = {f"STAND_IN_ENGINE_{slug.replace('-', '_')}": url for slug, url in self.engines.items()}
+        return {"DAGGER_NO_NAG": "1", "DO_NOT_TRACK": "1", **engines, **uv_settings()}
 
 
 def uv_settings() -> dict[str, str]:
