@@ -1,4 +1,4 @@
-"""What a workflow run needs of the world: an engine for each runner, a registry with a password, uv, dagger."""
+"""What a workflow run needs of the world: an engine for each runner, a registry with a password, tools."""
 
 from __future__ import annotations
 

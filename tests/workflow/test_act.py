@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from tests.workflow.forge import Forge
 
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.engine
 
-PLATFORMS = ("linux/amd64", "linux/arm64")
+PLATFORMS = ("linux/amd64", "linux/386", "linux/arm64")
 RUN_SECONDS = 600
 COMMAND_SECONDS = 60
 BIN = Path(sys.executable).parent
@@ -41,6 +41,7 @@ GREETING = "it's two words, \\"quoted\\""
 [build.labels]
 "com.example.star" = "*"
 [platforms."linux/amd64"]
+[platforms."linux/386"]
 [platforms."linux/arm64"]
 [registries."{registry}"]
 insecure = true
