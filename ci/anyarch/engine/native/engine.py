@@ -61,8 +61,9 @@ async def up(
     machine = emulation.host_platform()
     emulated = emulation.to_emulate(options.emulate, machine)
     require([emulation.emulator(platform) for platform in emulated])
+    # The image first: it takes seconds, and what it lacks should not show after minutes of compiling.
+    image = await python_sdk(on_event=on_event) if options.python_sdk else None
     installed = await install(on_event=on_event)
-    image = await python_sdk() if options.python_sdk else None
     wanted = _digest(places, options, installed, image, emulated)
     async with locked(places.runtime / "lock", deadline_seconds=_LOCK_SECONDS):
         known = record.read(places.record)
