@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundImage:
-    """An image and its config, read back.
+    """An image, read back. ``platform`` is what its config says.
 
     ``root`` is the document that was asked for: the manifest itself, or BuildKit's index of one image
     and its attestations. ``descriptor`` points at the manifest, as that index says it if there is one.
@@ -32,7 +33,7 @@ class FoundImage:
     root: Descriptor
     descriptor: Descriptor
     manifest: Image
-    config: ImageConfig
+    platform: Platform
     attestations: tuple[Descriptor, ...] = ()
 
     @property
@@ -83,8 +84,13 @@ async def find_image(store: Store, digest: Digest, *, config: Descriptor | None 
         raise ContentError(f"{descriptor.digest} is an index inside an index; only images belong there")
     if early is None or config is None or not _same_content(config, manifest.config):
         early = await read_config(store, manifest)
+    check_parts(manifest)
     return FoundImage(
-        root=asked, descriptor=descriptor, manifest=manifest, config=early, attestations=attestations
+        root=asked,
+        descriptor=descriptor,
+        manifest=manifest,
+        platform=early.platform,
+        attestations=attestations,
     )
 
 
@@ -103,6 +109,8 @@ def only_image(index: Index, *, subject: str) -> tuple[Descriptor, tuple[Descrip
             f"{subject}: the attestation {strangers[0].digest} is about {strangers[0].attested}, "
             f"expected {images[0].digest}"
         )
+    for each in index.manifests:
+        check_data(each)
     return images[0], attestations
 
 
@@ -118,6 +126,32 @@ def check_document(manifest: Manifest, descriptor: Descriptor) -> None:
     ):
         if expected != found:
             raise ContentError(f"{descriptor.digest}: its descriptor says {what} {expected}, found {found}")
+
+
+def check_parts(manifest: Image) -> None:
+    """Read every descriptor of a manifest.
+
+    Raises:
+        ContentError: one of them is malformed.
+    """
+    for part in (manifest.config, *manifest.layers):
+        check_data(part)
+
+
+def check_data(descriptor: Descriptor) -> None:
+    """Hold content that a descriptor embeds against its digest: some clients use it unasked.
+
+    Raises:
+        ContentError: it is something else.
+    """
+    data = descriptor.extra.get("data")
+    if data is None:
+        return
+    try:
+        content = base64.b64decode(data if isinstance(data, str) else "", validate=True)
+    except ValueError as error:
+        raise ContentError(f"{descriptor.digest}: its descriptor's data is not base64") from error
+    descriptor.digest.check(content, subject=f"data in the descriptor of {descriptor.digest}")
 
 
 async def read_config(store: Store, manifest: Image) -> ImageConfig:
@@ -143,13 +177,13 @@ async def missing_blobs(store: Store, blobs: Iterable[Descriptor]) -> frozenset[
 
 
 async def missing_manifests(store: Store, manifests: Iterable[Descriptor]) -> frozenset[Digest]:
-    """Which of the manifests are not there, or are not of the size that is said."""
+    """Which of the manifests are not there, or not of the size and media type that is said."""
     distinct = list({each.digest: each for each in manifests}.values())
     heads = await in_parallel([partial(store.head, each.digest) for each in distinct])
     return frozenset(
         each.digest
         for each, head in zip(distinct, heads, strict=True)
-        if head is None or head.size != each.size
+        if head is None or (head.size, head.media_type) != (each.size, each.media_type)
     )
 
 

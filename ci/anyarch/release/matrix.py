@@ -19,10 +19,10 @@ def build_arguments(plan: Plan, platform: Platform) -> list[str]:
     flags = [f"--platform={platform}", f"--dockerfile={build.dockerfile}"]
     if build.target:
         flags.append(f"--target={build.target}")
-    flags += [_listed("--build-arg", f"{name}={value}") for name, value in build.args.items()]
+    flags += [list_flag("--build-arg", f"{name}={value}") for name, value in build.args.items()]
     for secret_id, place in build.secrets.items():
         flags += [f"--secret={place}", f"--secret-id={secret_id}"]
-    flags += [_listed("--label", f"{name}={value}") for name, value in build.labels.items()]
+    flags += [list_flag("--label", f"{name}={value}") for name, value in build.labels.items()]
     flags.append(f"--plan={plan.digest}")
     if plan.revision:
         flags.append(f"--revision={plan.revision}")
@@ -50,7 +50,7 @@ def default_runner(planned: PlannedPlatform) -> str:
     return RUNNER_ARM if planned.platform.architecture in {"arm64", "arm"} else RUNNER_X86
 
 
-def _listed(flag: str, word: str) -> str:
+def list_flag(flag: str, word: str) -> str:
     """One value of a list flag. Dagger reads list flags as lines of CSV: a comma would end the value."""
     if "," in word or '"' in word:
         word = '"' + word.replace('"', '""') + '"'

@@ -144,7 +144,7 @@ def _descriptor(image: FoundImage) -> Descriptor:
     """
     execution = image.manifest.annotations.get(marks.EXECUTION)
     said = {marks.EXECUTION: execution} if execution else {}
-    return image.descriptor.with_platform(image.config.platform).with_annotations(said)
+    return image.descriptor.with_platform(image.platform).with_annotations(said)
 
 
 def _annotations(children: Sequence[Child], missing: Sequence[Platform]) -> dict[str, str]:

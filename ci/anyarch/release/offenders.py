@@ -153,7 +153,7 @@ def _lies(record: Record, found: FoundImage) -> list[str]:
         for what, expected, real in claims
         if expected != real
     ]
-    real = found.config.platform
+    real = found.platform
     if not same_platform(real, record.platform):
         lies.append(
             f"expected an image for {record.platform}, but the config of {found.root.digest} says {real}"
@@ -162,7 +162,9 @@ def _lies(record: Record, found: FoundImage) -> list[str]:
     if inside is not None and not same_platform(inside, real):
         lies.append(f"its index says {inside}, but its config says {real}")
     execution = found.manifest.annotations.get(marks.EXECUTION)
-    if execution and record.execution and execution != record.execution:
+    if execution not in {None, "native", "emulated"}:
+        lies.append(f"expected an image that says native or emulated, found {_said(execution)}")
+    elif execution and record.execution and execution != record.execution:
         lies.append(f"its record says it was built {record.execution}, but the image says {execution}")
     return lies
 

@@ -225,7 +225,7 @@ def _release(
 
 def _released(record: Record, found: FoundImage) -> ReleasedChild:
     return ReleasedChild(
-        platform=found.config.platform,
+        platform=found.platform,
         execution=found.manifest.annotations.get(marks.EXECUTION),
         digest=found.descriptor.digest,
         total_bytes=found.total_bytes,

@@ -229,9 +229,9 @@ async def record_from_store(
         RegistryError: the store does not give it.
     """
     found = await find_image(store, digest)
-    if not same_platform(found.config.platform, platform):
+    if not same_platform(found.platform, platform):
         raise ContentError(
-            f"{store.name}@{digest}: expected an image for {platform}, found {found.config.platform}",
+            f"{store.name}@{digest}: expected an image for {platform}, found {found.platform}",
             hint="does the Dockerfile fix a platform in its last FROM?",
             platform=str(platform),
         )

@@ -12,7 +12,14 @@ from anyarch.oci.manifest import Image, ImageConfig, Index
 from anyarch.oci.media_type import is_image, is_index
 from anyarch.oci.reference import Tag
 from anyarch.release import marks
-from anyarch.release.found import check_document, missing_blobs, read_config, same_platform
+from anyarch.release.found import (
+    check_data,
+    check_document,
+    check_parts,
+    missing_blobs,
+    read_config,
+    same_platform,
+)
 from anyarch.release.parallel import in_parallel
 
 if TYPE_CHECKING:
@@ -120,8 +127,10 @@ async def _read(store: Store, descriptor: Descriptor, root: Manifest) -> _Entry:
         return entry
     try:
         manifest = root if descriptor.digest == root.digest else await store.get(descriptor.digest)
+        check_data(descriptor)
         check_document(manifest, descriptor)
         if isinstance(manifest, Image):
+            check_parts(manifest)
             entry.manifest = manifest
             if not descriptor.is_attestation:
                 _check_platform(entry, await read_config(store, manifest))

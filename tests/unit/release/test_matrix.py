@@ -6,9 +6,9 @@ import csv
 
 import pytest
 from anyarch.oci.platforms import Platform
-from anyarch.release.config import BuildSettings
+from anyarch.release.config import BuildSettings, Config, PlatformSettings
 from anyarch.release.matrix import build_arguments, github_matrix
-from anyarch.release.plan import Config, PlatformSettings, make_plan
+from anyarch.release.plan import make_plan
 from hypothesis import given
 from hypothesis import strategies as st
 
