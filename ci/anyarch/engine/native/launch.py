@@ -3,8 +3,8 @@
 The parent writes a plan (one line of JSON) to standard input. This program joins the engine's control
 groups, leaves for new mount, network, process and control-group namespaces, and forks: the child is process 1
 in there, prepares what the program will see, and says ``ready``; the parent connects the network from outside
-and says ``go``; then the child becomes the program. Nothing stays in between, and when process 1 ends, however
-it ends, the kernel ends every process and unmounts everything in there.
+and says ``go``; then the child becomes the program. Nothing stays in between, and when process 1 ends,
+however it ends, the kernel ends every process and unmounts everything in there.
 
 Each answer is one line of JSON on standard output: ``{"pid": …}``, ``{"ready": …}``, ``{"started": …}``, or
 ``{"error": "…"}``, after which there is no more.
@@ -29,6 +29,7 @@ MS_NOEXEC: Final = 0x8
 MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
 MS_PRIVATE: Final = 0x40000
+MNT_DETACH: Final = 0x2
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWCGROUP: Final = 0x02000000
 CLONE_NEWPID: Final = 0x20000000
@@ -53,7 +54,7 @@ def call(name: str, *arguments: object) -> None:
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str | None = None) -> None:
-    """Mount as mount(2) does.
+    """Attach a file system, or a part of one.
 
     Raises:
         OSError: with the call's arguments in its text.
@@ -199,14 +200,15 @@ def mount_cgroups(groups: list[dict[str, str]]) -> None:
 
     A control-group namespace alone is not enough: what is mounted still shows the host's whole tree.
     """
+    links = {entry.name: entry.readlink() for entry in CGROUPS.iterdir() if entry.is_symlink()}
+    call("umount2", str(CGROUPS), MNT_DETACH)  # the same hierarchy cannot be mounted over itself
+    flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
     if not any(group["at"] == str(CGROUPS) for group in groups):
-        links = {entry.name: entry.readlink() for entry in CGROUPS.iterdir() if entry.is_symlink()}
-        mount("anyarch", str(CGROUPS), "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755")
+        mount("anyarch", str(CGROUPS), "tmpfs", flags, "mode=755")
         for name, target in links.items():
             (CGROUPS / name).symlink_to(target)
     for group in groups:
         Path(group["at"]).mkdir(exist_ok=True)
-        flags = MS_NOSUID | MS_NODEV | MS_NOEXEC
         mount(group["type"], group["at"], group["type"], flags, group["options"] or None)
 
 

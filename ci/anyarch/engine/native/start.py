@@ -43,7 +43,8 @@ _NETWORKS_AHEAD: Final = 8
 # Folders that the engine or its helpers write to: links of iptables, resolv.conf and engine.json, network
 # leases, hashes of certificates.
 _OVERLAYS: Final = ("/usr/bin", "/etc", "/var/lib", "/usr/local/share/ca-certificates")
-_RESOLV_CONF: Final = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+_RESOLV_CONF: Final = Path("/etc/resolv.conf")
+_RESOLVED: Final = Path("/run/systemd/resolve/resolv.conf")
 _FATAL: Final = re.compile(r"^(dagger-engine: |panic: |fatal error: )|level=(error|fatal|panic)")
 
 
@@ -82,7 +83,7 @@ class Start:
             "files": {
                 "/etc/dagger/engine.json": engine_config(self.options),
                 "/etc/buildkit/buildkitd.toml": "",
-                "/etc/resolv.conf": resolv_conf(*_RESOLV_CONF),
+                "/etc/resolv.conf": resolv_conf(),
             },
             "links": {
                 f"/usr/bin/{name}": path
@@ -112,7 +113,7 @@ class Start:
         return {**inherited_environment(), **own, **image}
 
 
-def resolv_conf(usual: Path, uplink: Path) -> str:
+def resolv_conf(usual: Path = _RESOLV_CONF, uplink: Path = _RESOLVED) -> str:
     """The name servers an engine can reach: a stub that listens on the host's loopback is not among them.
 
     Args:
@@ -174,7 +175,10 @@ class Launch:
             ) from error
         if not isinstance(answer, dict) or word not in answer:
             said = answer.get("error", answer) if isinstance(answer, dict) else answer
-            raise EngineStartError(f"the engine's namespaces cannot be set up: {said}")
+            raise EngineStartError(
+                f"the engine's namespaces cannot be set up: {said}",
+                hint="inside a container it needs all of root's powers: docker run --privileged",
+            )
         return answer
 
     async def end(self) -> None:
