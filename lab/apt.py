@@ -26,11 +26,11 @@ def sources() -> list[str]:
     and security suites stay out: mirrors fill them at their own pace, each architecture for itself, and
     one that lags fails every build of that architecture.
     """
-    codename = _codename()
+    release_here = codename()
     for line in _run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)"):
         address, release, component = (*line.split(), "", "", "")[:3]
         usable = address.startswith("http://") and "@" not in address and "debian" in address
-        if usable and (release, component) == (codename, "main"):
+        if usable and (release, component) == (release_here, "main"):
             return [f"deb {address} {SUITE} main"]
     return []
 
@@ -45,7 +45,8 @@ def settings() -> list[str]:
     return sorted(kept)
 
 
-def _codename() -> str:
+def codename() -> str:
+    """The release of the distribution that runs here, such as ``bookworm``."""
     lines = Path("/etc/os-release").read_text("utf-8").splitlines()
     fields = dict(line.partition("=")[::2] for line in lines)
     return fields.get("VERSION_CODENAME", "").strip('"')

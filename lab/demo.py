@@ -46,7 +46,8 @@ _MEBIBYTE: Final = 1024 * 1024
 class Demo:
     """One run of the demo. What it prints is its interface."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._began = time.monotonic()
         self._console = Console(highlight=False, soft_wrap=True)
 
@@ -66,10 +67,15 @@ class Demo:
         self.say("Docker Hub cannot be reached: the registry mirrors it" if mirror else "Docker Hub answers")
         cache = cache_folder()
         running = await stack.up(
-            NAME, platforms, cache=cache, storage=cache / "registry" / NAME, mirror=mirror, say=self.say
+            self._name,
+            platforms,
+            cache=cache,
+            storage=cache / "registry" / self._name,
+            mirror=mirror,
+            say=self.say,
         )
 
-        repository = f"{running.registry}/{NAME}/{Path(APPLICATION).name}"
+        repository = f"{running.registry}/{self._name}/{Path(APPLICATION).name}"
         self.title(f"{APPLICATION} for {', '.join(map(str, platforms))}: build, merge, verify, tag")
         await self.release(running, repository)
         records = self.records(platforms)
@@ -152,7 +158,7 @@ class Demo:
 
     async def down(self) -> None:
         """Stop all of it; the cache stays."""
-        await stack.down(NAME, base_images.PLATFORMS, say=self.say)
+        await stack.down(self._name, base_images.PLATFORMS, say=self.say)
         self.say(f"nothing of the demo runs; what it compiled and downloaded is in {cache_folder()}")
 
 
@@ -181,10 +187,10 @@ def _first(error: BaseException) -> BaseException:
 
 
 def main() -> int:
-    """``up`` or ``down``; returns the exit status."""
-    demo = Demo()
+    """``up`` or ``down``, and the name of the engines if not ``demo``; returns the exit status."""
+    demo = Demo(sys.argv[2] if len(sys.argv) > 2 else NAME)
     try:
-        anyio.run(demo.down if sys.argv[1:] == ["down"] else demo.up)
+        anyio.run(demo.down if sys.argv[1:2] == ["down"] else demo.up)
     except KeyboardInterrupt:
         demo.say("interrupted; what was started still runs: make demo-down")
         return INTERRUPTED_EXIT_CODE

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -138,8 +138,8 @@ async def stop(name: str) -> None:
         await running.stop(_STOP_SIGNALS)
     await disconnect(places.owner)
     shutil.rmtree(places.folder, ignore_errors=True)
-    if RUNTIME.exists() and not any(RUNTIME.iterdir()):
-        RUNTIME.rmdir()
+    with suppress(OSError):
+        RUNTIME.rmdir()  # unless somebody else uses it
 
 
 async def stop_all() -> None:

@@ -34,6 +34,7 @@ class Stack:
     ``private`` is a second registry that asks for ``registry.USERNAME`` and ``PASSWORD``, if one was wanted.
     """
 
+    name: str
     registry: str
     private: str | None
     engines: Mapping[Platform, EngineInfo]
@@ -95,18 +96,17 @@ async def up(
                 tasks.start_soon(fill_mirror)
             for platform in platforms:
                 tasks.start_soon(start, platform)
-    return Stack(
-        registry=host, private=hidden, engines={platform: engines[platform] for platform in platforms}
-    )
+    in_order = {platform: engines[platform] for platform in platforms}
+    return Stack(name=name, registry=host, private=hidden, engines=in_order)
 
 
 async def down(name: str, platforms: Sequence[Platform], *, say: Say) -> None:
     """Stop the engines, whose caches stay, and the registry; whatever does not run is no error."""
+    for each in (name, private_name(name)):  # first: the last engine removes what all of them share
+        await registry.stop(each)
     async with anyio.create_task_group() as tasks:
         for platform in platforms:
             tasks.start_soon(_stop, engine_name(name, platform), say)
-    await registry.stop(name)
-    await registry.stop(private_name(name))
 
 
 def private_name(name: str) -> str:

@@ -1,0 +1,37 @@
+"""``make demo``, as a user runs it: twice, on the test engines."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from lab.stack import Stack
+
+ROOT = Path(__file__).parents[2]
+INDEX = re.compile(r"^index   (sha256:[0-9a-f]{64})$", re.MULTILINE)
+
+
+def demo(name: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.demo", "up", name], check=False, capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(1200, func_only=True)
+def test_the_demo_releases_three_platforms_and_a_second_one_changes_nothing(engines: Stack) -> None:
+    first = demo(engines.name)
+    for platform in map(str, engines.engines):
+        assert platform in first
+    assert first.count("native") >= 2
+    assert "emulated" in first
+    assert "make demo-down" in first
+    second = demo(engines.name)
+    assert INDEX.findall(first) == INDEX.findall(second) != []
