@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
@@ -16,13 +15,14 @@ from anyarch.errors import (
     RegistryProtocolError,
     UsageError,
 )
-from anyarch.oci import strict_json
 from anyarch.oci.descriptor import Descriptor
 from anyarch.oci.digest import Digest
-from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Manifest
+from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Image, Index, Manifest
 from anyarch.oci.media_type import ACCEPTED_MANIFESTS, IMAGE_TYPES, INDEX_TYPES
 from anyarch.registry.client import Client, Options
 from anyarch.registry.requests import Request, RequestCounter
+from anyarch.registry.retry import RetryableError
+from anyarch.registry.tags import list_tags
 from anyarch.registry.transfer import Transfer
 from anyarch.registry.verified import too_long
 from anyarch.registry.written import Written
@@ -33,17 +33,12 @@ if TYPE_CHECKING:
 
     from anyarch.oci.reference import Repository, Tag
     from anyarch.oci.store import Store
-    from anyarch.registry.urls import Url
     from anyarch.registry.wire import Answer
 
     T = TypeVar("T")
 
 _ACCEPT: Final = {"Accept": ", ".join(ACCEPTED_MANIFESTS)}
 _KINDS: Final = IMAGE_TYPES | INDEX_TYPES
-_TAGS_PAGE_MAX_BYTES: Final = 4 * 1024 * 1024
-_TAGS_PAGE: Final = 1000  # ECR refuses more
-_TAGS_PAGES_MAX: Final = 1000
-_NEXT_PAGE: Final = re.compile(r"""\s*<(?P<url>[^<>]+)>\s*;\s*rel=["']?next["']?\s*\Z""")
 
 
 class RegistryStore:
@@ -60,7 +55,7 @@ class RegistryStore:
         self._pull = frozenset({f"repository:{repository.path}:pull"})
         self._push = frozenset({f"repository:{repository.path}:pull,push"})
         self._written = Written(self.client.clock)
-        self._transfer = Transfer(self.client, repository.path, self._written)
+        self._transfer = Transfer(self.client, repository.path)
 
     @property
     def name(self) -> str:
@@ -107,20 +102,12 @@ class RegistryStore:
         subject = self._subject(target)
         if isinstance(target, Digest):
             target.check(manifest.raw, subject=subject)
-        headers = {"Content-Type": str(manifest.media_type)}
-        request = self._manifest("PUT", target, headers=headers, body=manifest.raw)
-
-        async def attempt() -> None:
-            try:
-                async with self.client.exchange(request, scopes=self._push, subject=subject) as answer:
-                    _check_stored(answer, manifest.raw, subject=subject)
-            except NotFoundError as error:
-                # A child or blob that we wrote a moment ago may not be visible everywhere yet.
-                self._written.excuse_any(error)
-                raise
-
         try:
-            await self.client.retrying(attempt, str(request))
+            await self._send(target, manifest)
+        except NotFoundError:
+            if not await self._may_appear(manifest):
+                raise
+            await self._send(target, manifest, patient=True)
         except RegistryError as error:
             if isinstance(target, Digest) or not _forbids_moving(error):
                 raise
@@ -152,20 +139,7 @@ class RegistryStore:
 
     async def tags(self) -> list[str]:
         """Every tag, sorted; none if the repository does not exist."""
-        url: Url | None = self.client.url(f"{self.repository.path}/tags/list?n={_TAGS_PAGE}")
-        found: set[str] = set()
-        for _ in range(_TAGS_PAGES_MAX):
-            if url is None:
-                return sorted(found)
-            request = Request(method="GET", url=url, kind="tags")
-            try:
-                page, url = await self.client.call(
-                    request, self._tags_page, scopes=self._pull, subject=self.name
-                )
-            except NotFoundError:
-                return sorted(found)
-            found |= page
-        raise RegistryProtocolError(f"{self.name}: more than {_TAGS_PAGES_MAX} pages of tags")
+        return await list_tags(self.client, self.repository.path, scopes=self._pull)
 
     async def aclose(self) -> None:
         """Release connections."""
@@ -176,6 +150,36 @@ class RegistryStore:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    async def _send(self, target: Digest | Tag, manifest: Manifest, *, patient: bool = False) -> None:
+        headers = {"Content-Type": str(manifest.media_type)}
+        request = self._manifest("PUT", target, headers=headers, body=manifest.raw)
+        subject = self._subject(target)
+
+        async def attempt() -> None:
+            try:
+                async with self.client.exchange(request, scopes=self._push, subject=subject) as answer:
+                    _check_stored(answer, manifest.raw, subject=subject)
+            except NotFoundError as error:
+                if patient:
+                    words = "it does not see yet what was written just now"
+                    raise RetryableError(words, final=error) from error
+                raise
+
+        await self.client.retrying(attempt, str(request))
+
+    async def _may_appear(self, manifest: Manifest) -> bool:
+        """Whether all that a refused manifest names is there, or was written by us a moment ago."""
+        fresh = False
+        for child in manifest.manifests if isinstance(manifest, Index) else ():
+            fresh = fresh or child.digest in self._written
+            if child.digest not in self._written and await self.head(child.digest) is None:
+                return False
+        for blob in (manifest.config, *manifest.layers) if isinstance(manifest, Image) else ():
+            fresh = fresh or blob.digest in self._transfer.written
+            if blob.digest not in self._transfer.written and not await self.has_blob(blob):
+                return False
+        return fresh
 
     async def _head_by_get(self, target: Digest | Tag) -> Descriptor | None:
         try:
@@ -222,22 +226,6 @@ class RegistryStore:
             digest=target if isinstance(target, Digest) else digest,
             size=answer.length,
         )
-
-    async def _tags_page(self, answer: Answer) -> tuple[set[str], Url | None]:
-        raw = await answer.read(_TAGS_PAGE_MAX_BYTES, subject=self.name)
-        document = strict_json.loads_object(
-            raw, subject=f"tags of {self.name}", max_bytes=_TAGS_PAGE_MAX_BYTES
-        )
-        page = document.get("tags") or []
-        if not isinstance(page, list) or not all(isinstance(tag, str) for tag in page):
-            raise RegistryProtocolError(f"{self.name}: the list of tags is not a list of strings")
-        following = _NEXT_PAGE.match(answer.header("link"))
-        if following is None:
-            return set(page), None
-        url = answer.url.join(following["url"])
-        if url.origin != self.client.origin:  # CVE-2026-85732
-            raise RegistryProtocolError(f"{self.name}: the next page of tags is elsewhere, {url.redacted}")
-        return set(page), url
 
     async def _settle(self, target: Tag, manifest: Manifest, refusal: RegistryError) -> None:
         """After "this tag cannot be overwritten": fine if it is what we wanted to write."""

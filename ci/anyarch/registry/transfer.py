@@ -24,6 +24,7 @@ from anyarch.registry.requests import Request
 from anyarch.registry.retry import ATTEMPTS_MAX, RetryableError
 from anyarch.registry.urls import Url, check_elsewhere
 from anyarch.registry.verified import Verifier
+from anyarch.registry.written import Written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from anyarch.oci.descriptor import Descriptor
     from anyarch.registry.client import Client
     from anyarch.registry.wire import Answer
-    from anyarch.registry.written import Written
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (?P<first>\d{1,18})-\d{1,18}/(?P<total>\d{1,18}|\*)", re.ASCII)
 
@@ -42,13 +42,12 @@ class Transfer:
     Args:
         client: The registry's client.
         path: The repository's path there.
-        written: What was written lately; uploads are added.
     """
 
-    def __init__(self, client: Client, path: str, written: Written) -> None:
+    def __init__(self, client: Client, path: str) -> None:
         self._client = client
         self._path = path
-        self._written = written
+        self.written = Written(client.clock)
         self._pull = frozenset({f"repository:{path}:pull"})
         self._push = frozenset({f"repository:{path}:pull,push"})
 
@@ -59,7 +58,7 @@ class Transfer:
             try:
                 length = await self._length(blob)
             except NotFoundError as error:
-                self._written.excuse(blob.digest, error)
+                self.written.excuse(blob.digest, error)
                 return False
             return length is None or length == blob.size
 
@@ -113,7 +112,7 @@ class Transfer:
 
         moved = await self._client.retrying(attempt, f"upload of {self._subject(blob)}", is_transfer=True)
         if moved:
-            self._written.add(blob.digest)
+            self.written.add(blob.digest)
         return moved
 
     async def _length(self, blob: Descriptor) -> int | None:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from anyarch.oci.digest import Digest
     from anyarch.oci.reference import Tag
 
-_FRESH_SECONDS: Final = 10.0
+_FRESH_SECONDS: Final = 5.0
 
 
 @dataclass(slots=True)
 class Written:
-    """When which digests and tags were written."""
+    """When which digests and tags were written; manifests and blobs are kept apart by their owners."""
 
     clock: Clock
     _at: dict[Digest | Tag, float] = field(default_factory=dict)
@@ -30,21 +30,14 @@ class Written:
         """Remember a successful write."""
         self._at[target] = self.clock.now()
 
+    def __contains__(self, target: Digest | Tag) -> bool:
+        return self.clock.now() - self._at.get(target, float("-inf")) < _FRESH_SECONDS
+
     def excuse(self, target: Digest | Tag, error: NotFoundError) -> None:
         """Ask for another try if ``target`` was written just now.
 
         Raises:
             RetryableError: it was.
         """
-        written_at = self._at.get(target)
-        if written_at is not None and self.clock.now() - written_at < _FRESH_SECONDS:
+        if target in self:
             raise RetryableError("not found, though it was written just now", final=error) from error
-
-    def excuse_any(self, error: NotFoundError) -> None:
-        """As ``excuse``, where the answer does not say what is missing.
-
-        Raises:
-            RetryableError: something was written just now.
-        """
-        for target in self._at:
-            self.excuse(target, error)

@@ -1,0 +1,65 @@
+"""The tags of a repository, page by page.
+
+https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-tags
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from anyarch.errors import NotFoundError, RegistryProtocolError
+from anyarch.oci import strict_json
+from anyarch.registry.requests import Request
+
+if TYPE_CHECKING:
+    from anyarch.registry.client import Client
+    from anyarch.registry.urls import Url
+    from anyarch.registry.wire import Answer
+
+_PAGE: Final = 1000  # ECR refuses more
+_PAGE_MAX_BYTES: Final = 4 * 1024 * 1024
+_PAGES_MAX: Final = 1000
+_NEXT: Final = re.compile(r"""\s*<(?P<url>[^<>]+)>\s*;\s*rel=["']?next["']?\s*""")
+
+
+async def list_tags(client: Client, path: str, *, scopes: frozenset[str]) -> list[str]:
+    """Every tag of a repository, sorted; none if it does not exist.
+
+    Raises:
+        RegistryProtocolError: the list is malformed, endless, or continues at another origin.
+    """
+    subject = f"tags of {client.host}/{path}"
+
+    async def read(answer: Answer) -> tuple[set[str], Url | None]:
+        raw = await answer.read(_PAGE_MAX_BYTES, subject=subject)
+        document = strict_json.loads_object(raw, subject=subject, max_bytes=_PAGE_MAX_BYTES)
+        page = document.get("tags") or []
+        if not isinstance(page, list) or not all(isinstance(tag, str) for tag in page):
+            raise RegistryProtocolError(f"{subject}: not a list of strings")
+        return set(page), _next_page(client, answer, subject)
+
+    url: Url | None = client.url(f"{path}/tags/list?n={_PAGE}")
+    found: set[str] = set()
+    for _ in range(_PAGES_MAX):
+        if url is None:
+            return sorted(found)
+        request = Request(method="GET", url=url, kind="tags")
+        try:
+            page, url = await client.call(request, read, scopes=scopes, subject=subject)
+        except NotFoundError:
+            if found:
+                raise
+            return []
+        found |= page
+    raise RegistryProtocolError(f"{subject}: more than {_PAGES_MAX} pages")
+
+
+def _next_page(client: Client, answer: Answer, subject: str) -> Url | None:
+    following = _NEXT.fullmatch(answer.header("link"))
+    if following is None:
+        return None
+    url = answer.url.join(following["url"])
+    if url.origin != client.origin:  # CVE-2026-85732
+        raise RegistryProtocolError(f"{subject}: the next page is elsewhere: {url.redacted}")
+    return url
