@@ -1,0 +1,5 @@
+"""``python -m anyarch``."""
+
+from anyarch.cli.main import main
+
+main()

@@ -1,0 +1,150 @@
+"""The command line's frame: which command runs, and how each way of ending is told.
+
+Commands are loaded only when they are called: start-up is most of a short command's time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from cyclopts import App, CycloptsError, Parameter
+
+from anyarch.errors import INTERRUPTED_EXIT_CODE, AnyarchError, OffendersError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+TRACEBACK_VARIABLE: Final = "ANYARCH_TRACEBACK"
+_BROKEN_PIPE_EXIT_CODE: Final = 141  # 128 + SIGPIPE, as shells report it
+
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415  only --version needs it
+
+    return version("anyarch")
+
+
+_COMMANDS: Final = {
+    "plan": ("anyarch.cli.plan:plan", "Show what would be built, where, and why. Builds nothing."),
+    "run": ("anyarch.cli.run:run", "Build every platform at once, publish, merge, verify and tag."),
+    "merge": ("anyarch.cli.merge:merge", "Join platforms that were built anywhere into one verified tag."),
+    "verify": ("anyarch.cli.verify:verify", "Read a published tag back and check every platform in it."),
+    "rollback": ("anyarch.cli.rollback:rollback", "Point a tag at what it pointed at before."),
+    "engine": ("anyarch.cli.engine:app", "Run Dagger engines as ordinary processes, with no Docker."),
+}
+
+
+def _app(arguments: Sequence[str]) -> App:
+    """The program with all its commands, none of them loaded.
+
+    The sentence here is for the list of commands; the one that is called tells its own, longer help.
+    """
+    app = App(
+        name="anyarch",
+        help="One image, every architecture, each built on its own native engine, published as one verified tag.",
+        version=_version,
+        result_action="return_value",
+        print_error=False,
+        exit_on_error=False,
+        default_parameter=Parameter(negative=(), show_default=bool),
+    )
+    for name, (where, sentence) in _COMMANDS.items():
+        called = arguments[:1] == [name]
+        app.command(where, name=name, help=None if called else sentence)
+    return app
+
+
+def main() -> NoReturn:
+    """The ``anyarch`` program."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return the exit status; every failure is told here and nowhere else."""
+    try:
+        _app(arguments)(list(arguments))
+        sys.stdout.flush()
+    except BaseException as failure:  # noqa: BLE001  the frame of the program
+        return _end(failure, arguments)
+    return 0
+
+
+def _end(failure: BaseException, arguments: Sequence[str]) -> int:
+    """Tell how a command ended and return its exit status."""
+    cause = _cause(failure)
+    if isinstance(cause, CycloptsError):
+        cause = UsageError(str(cause), hint=f"see anyarch {_command(arguments)}--help")
+    match cause:
+        case AnyarchError():
+            _tell(cause, as_json=_wants_json(arguments))
+            return cause.exit_code
+        case SystemExit():
+            return cause.code if isinstance(cause.code, int) else int(cause.code is not None)
+        case KeyboardInterrupt():
+            sys.stderr.write(f"{cause.args[0] if cause.args else 'interrupted'}\n")
+            return INTERRUPTED_EXIT_CODE
+        case BrokenPipeError():
+            # Whoever read our output has gone; a second error while Python closes stdout helps nobody.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _BROKEN_PIPE_EXIT_CODE
+        case _:
+            return _tell_bug(failure, cause)
+
+
+def _cause(failure: BaseException) -> BaseException:
+    """The failure itself, out of the groups that tasks wrap around it; one of ours before any other."""
+    leaves = list(_leaves(failure))
+    for kind in (KeyboardInterrupt, AnyarchError):
+        for leaf in leaves:
+            if isinstance(leaf, kind):
+                return leaf
+    return leaves[0]
+
+
+def _leaves(failure: BaseException) -> Iterator[BaseException]:
+    if isinstance(failure, BaseExceptionGroup):
+        for inner in failure.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield failure
+
+
+def _tell(error: AnyarchError, *, as_json: bool) -> None:
+    sys.stderr.write(f"error: {error}\n")
+    if not as_json:
+        return
+    import json  # noqa: PLC0415  only --format json needs it
+
+    document = {
+        "error": type(error).__name__,
+        "message": error.what,
+        "hint": error.hint,
+        "offenders": list(error.offenders) if isinstance(error, OffendersError) else [],
+        "facts": dict(error.facts),
+        "exit_code": error.exit_code,
+    }
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def _tell_bug(failure: BaseException, cause: BaseException) -> int:
+    if os.environ.get(TRACEBACK_VARIABLE) == "1":
+        import traceback  # noqa: PLC0415  only a bug needs it
+
+        traceback.print_exception(failure)
+    said = " ".join(str(cause).split())[:300]
+    sys.stderr.write(
+        f"error: {type(cause).__name__}: {said}\n"
+        f"  → this is a bug in anyarch; {TRACEBACK_VARIABLE}=1 shows where, please report it\n"
+    )
+    return 1
+
+
+def _command(arguments: Sequence[str]) -> str:
+    return f"{arguments[0]} " if arguments and arguments[0] in _COMMANDS else ""
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(word == "--format=json" or (word, value) == ("--format", "json") for word, value in pairs)

@@ -1,0 +1,115 @@
+"""``anyarch merge``: join platforms that were built anywhere into one verified tag. Needs no engine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import anyio
+from cyclopts import Parameter
+
+from anyarch.cli import output, recordfiles, summary, words
+from anyarch.errors import FileProblemError, UsageError
+from anyarch.oci.reference import Tag
+from anyarch.registry.stores import open_store
+from anyarch.release.config import LAYOUT_PREFIX, parse_destination
+from anyarch.release.plan import PLAN_MAX_BYTES, Plan, PlannedPlatform
+from anyarch.release.publish import merge as publish
+from anyarch.release.record import read_records
+
+if TYPE_CHECKING:
+    from anyarch.release.publish import Release
+
+Format = Literal["text", "json", "github"]
+
+
+def merge(
+    *,
+    records: Annotated[Path, Parameter(help="Folder with the platforms' records, *.json.")],
+    to: Annotated[str, Parameter(help="Repository or oci:DIR; the plan's if left out.")] = "",
+    tag: Annotated[
+        tuple[str, ...], Parameter(help="Tag to write; repeat for more. The plan's if left out.")
+    ] = (),
+    plan: Annotated[Path | None, Parameter(help="Plan that the records must belong to.")] = None,
+    platform: Annotated[
+        tuple[str, ...], Parameter(help="Platform that must be there; repeat for more. With none, any set.")
+    ] = (),
+    dry_run: Annotated[bool, Parameter(help="Check everything, write nothing.")] = False,
+    insecure_registry: Annotated[
+        tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
+    ] = (),
+    format: Annotated[Format, Parameter(help="For people, programs, or a GitHub step.")] = "text",  # noqa: A002
+) -> None:
+    """Join the platforms' images into one index, verify it, and point the tags at it last.
+
+    Every image is read back from the registry; a platform that is missing, double, extra or not what its
+    record says is an error, and no tag moves.
+
+    Example: anyarch merge --records .anyarch/records --to registry.example.com/shop/api --tag 1.4.2
+    """
+    planned = read_plan(plan) if plan else None
+    expected = words.platforms(platform)
+    if planned and expected:
+        raise UsageError("--plan and --platform both say what must be there", hint="give one of them")
+    destination = parse_destination(to or (planned.destination if planned else _no_destination()))
+    wanted = words.tags(tag or (planned.tags if planned else ()))
+    found = read_records(recordfiles.read_folder(records))
+
+    async def work() -> Release:
+        store = open_store(
+            destination,
+            insecure=words.insecure_hosts(insecure_registry),
+            credential=words.credential_from(os.environ),
+        )
+        async with store:
+            return await publish(
+                store,
+                found,
+                plan=planned,
+                expected=[PlannedPlatform(platform=each) for each in expected] or None,
+                tags=wanted or default_tags(destination),
+                dry_run=dry_run,
+            )
+
+    _show(anyio.run(work), format)
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan file.
+
+    Raises:
+        FileProblemError: it cannot be read.
+        PlanError: it is no plan.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(PLAN_MAX_BYTES + 1)
+    except OSError as error:
+        raise FileProblemError(f"plan {path} cannot be read: {error.strerror}", path=str(path)) from error
+    return Plan.from_json(raw, subject=str(path))
+
+
+def default_tags(destination: str) -> tuple[Tag, ...]:
+    """The tags where none is asked for: a layout gets one, few tools find an image without."""
+    return (Tag("latest"),) if destination.startswith(LAYOUT_PREFIX) else ()
+
+
+def _no_destination() -> str:
+    raise UsageError(
+        "where to? neither --to nor --plan was given",
+        hint="--to registry.example.com/shop/api, or --to oci:dist for a layout directory",
+    )
+
+
+def _show(release: Release, kind: Format) -> None:
+    if kind == "json":
+        output.say_json(summary.document(release))
+        return
+    if kind == "github":
+        from anyarch.github.job_outputs import release_outputs  # noqa: PLC0415  only a workflow needs it
+        from anyarch.github.outputs import write_outputs  # noqa: PLC0415
+
+        write_outputs(release_outputs(release.digest, [str(each.tag) for each in release.tags]))
+    for line in summary.lines(release):
+        (output.note if kind == "github" else output.say)(line)

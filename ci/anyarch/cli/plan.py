@@ -1,0 +1,134 @@
+"""``anyarch plan``: what would be built, where and why. Builds nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import anyio
+from cyclopts import Parameter
+
+from anyarch.cli import output, words
+from anyarch.cli.project import Project
+from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.release.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from anyarch.engine.select import Choice
+    from anyarch.oci.platforms import Platform
+
+
+def plan(
+    path: Annotated[Path, Parameter(help="Folder with the Dockerfile and, perhaps, anyarch.toml.")] = Path(),
+    /,
+    *,
+    platform: Annotated[tuple[str, ...], Parameter(help="Platform to build; repeat for more.")] = (),
+    engine: Annotated[tuple[str, ...], Parameter(help="PLATFORM=URL of an engine; repeat for more.")] = (),
+    to: Annotated[str, Parameter(help="Repository or oci:DIR.")] = "",
+    tag: Annotated[tuple[str, ...], Parameter(help="Tag to write; repeat for more.")] = (),
+    insecure_registry: Annotated[
+        tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
+    ] = (),
+    format: Annotated[  # noqa: A002  the flag's name
+        Literal["table", "json", "github"], Parameter(help="For people, programs, or a GitHub step.")
+    ] = "table",
+) -> None:
+    """Show what would be built, on which engines, and what decided it: flag, file or default.
+
+    The plan is left in PATH/.anyarch/plan.json: what merge --plan takes.
+
+    Example: anyarch plan examples/web --platform linux/amd64 --platform linux/arm64
+    """
+    project = Project.load(path)
+    project.check_dockerfile()
+    engines = words.engines(engine)
+    planned = make_plan(
+        project.config,
+        platforms=words.platforms(platform),
+        engines=engines,
+        destination=to or None,
+        tags=[str(each) for each in words.tags(tag)],
+        revision=project.revision(os.environ),
+    )
+    if format == "github":
+        _write_outputs(planned, project, insecure_registry)
+        project.prepare(planned)
+        return
+    project.prepare(planned)
+    from anyarch.cli.engines import choices  # noqa: PLC0415  a workflow's runners choose for themselves
+
+    async def choose() -> dict[Platform, Choice]:
+        return await choices(planned.platforms, flags=engines)
+
+    chosen = anyio.run(choose)
+    settings = [
+        ("destination", planned.destination, _why(to, project.config.image)),
+        ("tags", " ".join(planned.tags) or "-", _why(tag, project.config.tags)),
+        ("context", project.source, _why("", project.config.build.context != ".")),
+        ("dockerfile", planned.build.dockerfile, _why("", planned.build.dockerfile != "Dockerfile")),
+        ("target", planned.build.target or "(last stage)", _why("", planned.build.target)),
+        ("args", " ".join(planned.build.args) or "-", _why("", planned.build.args)),
+        ("secrets", " ".join(planned.build.secrets) or "-", _why("", planned.build.secrets)),
+        ("timeout", f"{project.config.timeout_seconds} s", _why("", None)),
+        ("revision", planned.revision or output.UNKNOWN, "git"),
+    ]
+    rows = [
+        (str(each.platform), each.why, "yes" if each.required else "no", *_engine(chosen[each.platform]))
+        for each in planned.platforms
+    ]
+    if format == "json":
+        _say_json(planned, settings, rows)
+    else:
+        _say_table(planned, settings, rows)
+
+
+def _write_outputs(planned: Plan, project: Project, insecure_registry: Sequence[str]) -> None:
+    from anyarch.github.job_outputs import plan_outputs  # noqa: PLC0415  only a workflow needs it
+    from anyarch.github.outputs import write_outputs  # noqa: PLC0415
+
+    hosts = words.insecure_hosts(insecure_registry, project.config.insecure_registries)
+    host = planned.destination.partition("/")[0]
+    write_outputs(plan_outputs(planned, source=project.source, insecure=host in hosts))
+
+
+def _say_json(
+    planned: Plan, settings: Sequence[tuple[str, str, str]], rows: Sequence[tuple[str, ...]]
+) -> None:
+    output.say_json(
+        {
+            "schema": 1,
+            "plan": json.loads(planned.to_json()),
+            "settings": [dict(zip(("name", "value", "from"), each, strict=True)) for each in settings],
+            "platforms": [
+                dict(zip(("platform", "from", "required", "engine", "engine_from"), row, strict=True))
+                for row in rows
+            ],
+        }
+    )
+
+
+def _say_table(
+    planned: Plan, settings: Sequence[tuple[str, str, str]], rows: Sequence[tuple[str, ...]]
+) -> None:
+    for line in output.table(("PLATFORM", "FROM", "REQUIRED", "ENGINE", "ENGINE FROM"), rows):
+        output.say(line)
+    output.say("")
+    for line in output.table(("SETTING", "VALUE", "FROM"), settings):
+        output.say(line)
+    output.say(f"\nplan {planned.digest}")
+    if planned.destination.startswith(LAYOUT_PREFIX) and not planned.tags:
+        output.say("a layout gets the tag latest where none is asked for")
+
+
+def _why(flag: object, configured: object) -> str:
+    return "flag" if flag else "anyarch.toml" if configured else "default"
+
+
+def _engine(choice: Choice) -> tuple[str, str]:
+    if choice.native and choice.url is None:
+        return "native, to be started", choice.why
+    return ("Dagger's own, in Docker or Podman" if choice.url is None else str(choice.url)), choice.why

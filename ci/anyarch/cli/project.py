@@ -1,0 +1,141 @@
+"""One application: its folder, its anyarch.toml, its commit, and the work folder beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from anyarch.errors import ConfigError, FileProblemError
+from anyarch.release.config import LAYOUT_PREFIX, Config, parse_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anyarch.release.plan import Plan
+
+CONFIG_NAME: Final = "anyarch.toml"
+_GIT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A folder with a Dockerfile and, perhaps, an anyarch.toml."""
+
+    folder: Path
+    config: Config
+
+    @classmethod
+    def load(cls, folder: Path) -> Project:
+        """Read the folder's configuration; none is fine.
+
+        Raises:
+            FileProblemError: there is no such folder, or the file cannot be read.
+            ConfigError: the file says something that cannot be.
+        """
+        if not folder.is_dir():
+            what = "is a file" if folder.exists() else "does not exist"
+            raise FileProblemError(
+                f"{folder} {what}; expected the folder with the Dockerfile", path=str(folder)
+            )
+        path = folder / CONFIG_NAME
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return cls(folder, Config())
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not UTF-8: {error.reason}", path=str(path)) from error
+        except OSError as error:
+            raise FileProblemError(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
+        return cls(folder, parse_config(text, path=str(path)))
+
+    @property
+    def work(self) -> Path:
+        """Where plan, records and logs of the last run are."""
+        return self.folder / ".anyarch"
+
+    @property
+    def records(self) -> Path:
+        """Where a run leaves its records unless told otherwise."""
+        return self.work / "records"
+
+    @property
+    def context(self) -> Path:
+        """The build context."""
+        return self.folder / self.config.build.context
+
+    @property
+    def source(self) -> str:
+        """The build context as a path from here."""
+        return os.path.relpath(self.context)
+
+    def check_dockerfile(self) -> None:
+        """Find out now, not on an engine, that there is nothing to build.
+
+        Raises:
+            FileProblemError: no build context, or no Dockerfile in it.
+        """
+        path = self.context / self.config.build.dockerfile
+        if not path.is_file():
+            raise FileProblemError(
+                f"there is no Dockerfile at {path}",
+                hint=f"`dockerfile` and `context` under [build] in {CONFIG_NAME} say where it is",
+                path=str(path),
+            )
+
+    def revision(self, environ: Mapping[str, str]) -> str | None:
+        """The commit that the folder is at, with ``-dirty`` if tracked files differ; None if not known."""
+        commit = self._git(environ, "rev-parse", "--verify", "HEAD")
+        if not commit:
+            return None
+        changed = self._git(environ, "status", "--porcelain", "--untracked-files=no", "--", ".")
+        return f"{commit}-dirty" if changed else commit
+
+    def excluded(self, destination: str) -> tuple[str, ...]:
+        """What lies in the build context without being part of it: our own files."""
+        ours = [self.work]
+        if destination.startswith(LAYOUT_PREFIX):
+            ours.append(Path(destination.removeprefix(LAYOUT_PREFIX)))
+        inside = (os.path.relpath(path, self.context) for path in ours)
+        return tuple(path for path in inside if path != "." and not path.startswith(".."))
+
+    def prepare(self, plan: Plan) -> None:
+        """Make the work folder and write the plan into it.
+
+        Raises:
+            FileProblemError: it cannot be written.
+        """
+        try:
+            (self.work / "logs").mkdir(parents=True, exist_ok=True)
+            (self.work / ".gitignore").write_text("*\n")
+            write_whole(self.work / "plan.json", plan.to_json())
+        except OSError as error:
+            raise FileProblemError(
+                f"{self.work} cannot be written: {error.strerror}", path=str(self.work)
+            ) from error
+
+    def _git(self, environ: Mapping[str, str], *words: str) -> str:
+        git = shutil.which("git", path=environ.get("PATH"))
+        if git is None:
+            return ""
+        try:
+            done = subprocess.run(
+                [git, "-C", str(self.folder), *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_GIT_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put a file in place, whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(content)
+    draft.replace(path)

@@ -1,0 +1,138 @@
+"""A release as people and programs read it: its platforms, its tags, and the way back."""
+
+from __future__ import annotations
+
+from shlex import join
+from typing import TYPE_CHECKING
+
+from anyarch.cli.output import UNKNOWN, seconds, size, table
+from anyarch.release.config import LAYOUT_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from anyarch.oci.platforms import Platform
+    from anyarch.release.publish import Release, ReleasedChild, TagResult
+
+
+def lines(release: Release, *, engines: Mapping[Platform, str] | None = None) -> list[str]:
+    """The release as text.
+
+    Args:
+        release: What was merged.
+        engines: Which engine built each platform in this run; without it the column is left out.
+    """
+    head = ["PLATFORM", "BUILT", "SECONDS", "SIZE", "DIGEST"]
+    rows = [_row(child) for child in release.children]
+    rows += [[str(platform), "missing (optional)", "-", "-", "-"] for platform in release.missing]
+    if engines is not None:
+        head.insert(2, "ENGINE")
+        platforms = [*(child.platform for child in release.children), *release.missing]
+        for row, platform in zip(rows, platforms, strict=True):
+            row.insert(2, engines.get(platform, "(earlier run)"))
+    return [
+        *table(head, rows, right=("SECONDS", "SIZE")),
+        "",
+        f"index  {release.repository}@{release.digest}{_action(release.index_action)}",
+        *_tag_lines(release),
+        *_undo_lines(release),
+    ]
+
+
+def document(release: Release, *, engines: Mapping[Platform, str] | None = None) -> dict[str, object]:
+    """The release for programs. Sizes are bytes to download, times seconds, null where unknown."""
+    return {
+        "schema": 1,
+        "repository": release.repository,
+        "digest": str(release.digest),
+        "media_type": str(release.index.media_type),
+        "size": release.index.size,
+        "index": release.index_action,
+        "writes": release.writes,
+        "dry_run": release.dry_run,
+        "platforms": [
+            {
+                "platform": str(child.platform),
+                "digest": str(child.digest),
+                "execution": child.execution,
+                "seconds": build_seconds(child),
+                "size": child.total_bytes,
+                "attestations": child.attestations,
+                "engine": None if engines is None else engines.get(child.platform),
+            }
+            for child in release.children
+        ],
+        "missing": [str(platform) for platform in release.missing],
+        "tags": [
+            {
+                "tag": str(each.tag),
+                "action": each.action,
+                "previous": None if each.previous is None else str(each.previous),
+            }
+            for each in release.tags
+        ],
+        "undo": undo_commands(release),
+    }
+
+
+def undo_commands(release: Release) -> list[str]:
+    """The commands that bring moved tags back to what they pointed at."""
+    return [
+        join(["anyarch", "rollback", f"{release.repository}:{each.tag}", "--to", str(each.previous)])
+        for each in _moved(release)
+        if each.previous is not None
+    ]
+
+
+def build_seconds(child: ReleasedChild) -> float | None:
+    """How long a platform took, its phases together; None if the record does not say."""
+    phases = child.record.seconds
+    return round(sum(phases.values()), 3) if phases else None
+
+
+def _row(child: ReleasedChild) -> list[str]:
+    return [
+        str(child.platform),
+        child.execution or UNKNOWN,
+        seconds(build_seconds(child)),
+        size(child.total_bytes),
+        str(child.digest),
+    ]
+
+
+def _tag_lines(release: Release) -> list[str]:
+    if not release.tags:
+        return ["tags   none: the index is only reachable by its digest; --tag names some"]
+    width = max(len(str(each.tag)) for each in release.tags)
+    return [f"tag    {each.tag!s:{width}}  {_was(each, release)}" for each in release.tags]
+
+
+def _was(result: TagResult, release: Release) -> str:
+    if result.action == "unchanged":
+        return "unchanged"
+    would = "would be " if release.dry_run else ""
+    return f"{would}moved, was {result.previous}" if result.previous else f"{would}new"
+
+
+def _undo_lines(release: Release) -> list[str]:
+    if release.dry_run:
+        return ["dry run: nothing was written"]
+    commands = undo_commands(release)
+    new = [str(each.tag) for each in _moved(release) if each.previous is None]
+    found = [f"undo   {command}" for command in commands]
+    if new and release.repository.startswith(LAYOUT_PREFIX):
+        folder = release.repository.removeprefix(LAYOUT_PREFIX)
+        found.append(
+            f"undo   {join(['rm', '-r', folder])}  (new: {', '.join(new)}; removes the whole layout)"
+        )
+    elif new:
+        found.append(f"undo   nothing to go back to for {', '.join(new)}: new, delete it at the registry")
+    return found
+
+
+def _moved(release: Release) -> Sequence[TagResult]:
+    return [each for each in release.tags if each.action == "written"]
+
+
+def _action(action: str) -> str:
+    return {"unchanged": "  (unchanged)", "planned": "  (would be written)"}.get(action, "")
