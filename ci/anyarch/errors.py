@@ -27,7 +27,8 @@
     ├── MergeRefusedError 32
     ├── VerifyFailedError 33
     ├── LostRaceError 34
-    └── PlanError 35
+    ├── PlanError 35
+    └── ImagesDifferError 36      anyarch diff found differences
 """
 
 from __future__ import annotations
@@ -223,3 +224,9 @@ class PlanError(OffendersError):
     """A plan file is truncated, hostile or not a plan."""
 
     exit_code = 35
+
+
+class ImagesDifferError(AnyarchError):
+    """Two images were compared, and they are not the same."""
+
+    exit_code = 36

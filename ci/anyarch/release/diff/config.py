@@ -81,7 +81,8 @@ def _settings(
         raise ContentError("image config: config is not an object")
     for field, value in inner.items():
         if field not in _BUILDER_SETTINGS and value:
-            yield from _flat(field, _AREAS.get(field, field), value)
+            area = _AREAS.get(field)
+            yield from _flat(field, area if area is not None else field, value)
     for field, value in config.document.items():
         if _counts(field, timestamps=timestamps) and value:
             yield (field, ""), _text(value)
@@ -106,10 +107,10 @@ def _flat(field: str, area: str, value: object) -> Iterator[tuple[tuple[str, str
         yield from _environment(value)
     elif field in {"ExposedPorts", "Volumes"}:
         yield from (((area, key), "set") for key in _object(value, field))
-    elif field in {"Labels", "Healthcheck"}:
+    elif field == "Labels":
+        yield from (((area, key), _text(each)) for key, each in _object(value, field).items())
+    elif field == "Healthcheck":
         yield from (((area, key), _text(each)) for key, each in _object(value, field).items() if each)
-        # A label of an empty value is still a label.
-        yield from (((area, key), _text(each)) for key, each in _object(value, field).items() if each == "")
     else:
         yield (area, ""), _text(value)
 

@@ -39,8 +39,10 @@ class TreeComparison:
             self.paths += 1
             self._compare(path or "/", left, right)
             names = _children(left) | _children(right)
-            for name in sorted(names, reverse=True):
-                waiting.append((f"{path}/{name}", _child(left, name), _child(right, name)))
+            waiting.extend(
+                (f"{path}/{name}", _child(left, name), _child(right, name))
+                for name in sorted(names, reverse=True)
+            )
 
     def _compare(self, path: str, left: Node | None, right: Node | None) -> None:
         if left is not None and right is not None:
@@ -61,7 +63,7 @@ class TreeComparison:
             right.pop("mtime", None)
         return tuple(
             Change(what=what, a=left.get(what), b=right.get(what))
-            for what in [*left, *(right.keys() - left.keys())]
+            for what in [*left, *sorted(right.keys() - left.keys())]
             if left.get(what) != right.get(what)
         )
 
