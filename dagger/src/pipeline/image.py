@@ -13,7 +13,7 @@ import dagger
 from anyarch.errors import AnyarchError, PartialBuildError
 from anyarch.oci.digest import Digest
 from anyarch.oci.platforms import Platform
-from anyarch.release.record import Record, record_from_store
+from anyarch.release.record import BuildFacts, Record, record_from_store
 from dagger import Doc, dag, field, function, object_type
 
 from pipeline import words
@@ -82,8 +82,8 @@ class Image:
 
     async def record(self, place: Place) -> Record:
         """Push, then make the record from what the registry answers."""
-        platform, started = Platform.parse(self.platform), _now()
         seconds: dict[str, float] = {}
+        facts = self._facts(started=_now(), version=await dag.version())
         async with place.store() as store:
             # Ask for something that is not there: a wrong password must not show after a long build.
             await store.head(Digest.of(b""))
@@ -93,17 +93,19 @@ class Image:
                 digest = await place.push(container)
             with _timed(seconds, "read_back"):
                 record = await record_from_store(
-                    store,
-                    digest,
-                    platform=platform,
-                    plan=words.plan_digest(self.plan),
-                    revision=words.revision(self.revision),
-                    execution="native" if self.execution == "native" else "emulated",
-                    engine_platform=Platform.parse(self.engine),
-                    engine_version=await dag.version(),
-                    started=started,
+                    store, digest, platform=Platform.parse(self.platform), **facts
                 )
         return dataclasses.replace(record, ended=_now(), seconds=seconds)
+
+    def _facts(self, *, started: str, version: str) -> BuildFacts:
+        return {
+            "plan": words.plan_digest(self.plan),
+            "revision": words.revision(self.revision),
+            "execution": "native" if self.execution == "native" else "emulated",
+            "engine_platform": Platform.parse(self.engine),
+            "engine_version": version,
+            "started": started,
+        }
 
     async def _built(self) -> dagger.Container:
         try:

@@ -38,7 +38,7 @@ MANIFEST_DIGEST_VARIABLE: Final = "DAGGER_PYTHON_SDK_MANIFEST_DIGEST"
 _FORMAT: Final = 1  # raise it when the code below builds another image from the same inputs
 _PACKAGES: Final = ("base-files", "ca-certificates", "python3")
 # What the module and the library import, by name in the lock; what these need in turn comes with them.
-_REQUIREMENTS: Final = ("anyio", "dagger-io", "httpx2", "msgspec")
+REQUIREMENTS: Final = ("anyio", "dagger-io", "httpx2", "msgspec")
 _CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _TOOLS: Final = ("mmdebstrap", "chroot", "tar", "zstd")
 _DEADLINE_SECONDS: Final = 600.0
@@ -81,7 +81,7 @@ async def python_sdk(
     host = _Host.read()
     lock = _sdk_text("requirements.lock")
     runtime = {name: _sdk_text(name) for name in ("dagger.json", "main.dang")}
-    key = _hash(_FORMAT, host, _PACKAGES, _REQUIREMENTS, lock, runtime, _CERTIFICATES.read_bytes())[:16]
+    key = _hash(_FORMAT, host, _PACKAGES, REQUIREMENTS, lock, runtime, _CERTIFICATES.read_bytes())[:16]
     content = (cache or cache_folder()) / "engine" / f"sdk-{key}"
     if not content.exists():
         _require_tools()
@@ -132,7 +132,7 @@ class _Build:
     async def run(self) -> None:
         """Make the layout beside its final place and rename it: it is there whole or not at all."""
         work = self.content.with_name(f"{self.content.name}.{os.getpid()}.tmp")
-        _remove_leftovers(self.content)
+        remove_leftovers(self.content)
         (work / "tree" / "runtime").mkdir(parents=True)
         try:
             await self._root_file_system(work)
@@ -151,13 +151,14 @@ class _Build:
     async def _root_file_system(self, work: Path) -> None:
         """Unpack Python and what it needs; nothing is configured, so no maintainer script runs."""
         sources = work / "sources.list"
-        sources.write_text(await _apt_sources(self.host))
+        sources.write_text(text := await _apt_sources(self.host))
         # Releases before the merged /usr unpack into /lib; the links must be there first.
         links = 'for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d" && ln -s "usr/$d" "$1/$d"; done'
         trim = 'cd "$1" && rm -rf usr/share/doc usr/share/man usr/share/locale var/cache var/lib/apt'
         command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=extract", f"--setup-hook={links}"]
         command += [f"--include={','.join(_PACKAGES)}", '--aptopt=Acquire::Languages "none"']
-        command += [f"--customize-hook={trim}", self.host.codename, str(work / "tree/rootfs"), str(sources)]
+        command += [f"--customize-hook={trim}", self.host.codename, str(work / "tree/rootfs")]
+        command += [str(sources)] if text else []
         await run_step(command, what="unpacking Python from the distribution's packages")
         # The module trusts whom its host trusts, a company's own authority included.
         bundle = work / "tree/rootfs" / _CERTIFICATES.relative_to("/")
@@ -167,7 +168,7 @@ class _Build:
     async def _dependencies(self, work: Path) -> None:
         """Install what the lock pins, hashes checked, and compile everything once for all calls."""
         root = work / "tree/rootfs"
-        (work / "requirements.txt").write_text(_pinned(self.lock, _REQUIREMENTS))
+        (work / "requirements.txt").write_text(pinned(self.lock, REQUIREMENTS))
         (work / "constraints.txt").write_text(self.lock)
         version = await _python_version(root)
         command = [_uv(), "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:"]
@@ -202,26 +203,38 @@ def _sdk_text(name: str) -> str:
     return resources.files(__package__).joinpath("sdk", name).read_text()
 
 
-def _pinned(lock: str, names: Sequence[str]) -> str:
-    """The lock's entries of these requirements, with their hashes."""
+def pinned(lock: str, names: Sequence[str]) -> str:
+    """The lock's entries of these requirements, with their hashes.
+
+    Raises:
+        EngineStartError: the lock lacks one.
+    """
     entries = {entry.partition("==")[0]: entry for entry in re.split(r"(?m)^(?=[a-z0-9])", lock)}
+    if lost := [name for name in names if name not in entries]:
+        raise EngineStartError(f"not in requirements.lock: {', '.join(lost)}")
     return "".join(entries[name] for name in names)
 
 
 async def _apt_sources(host: _Host) -> str:
-    """The host's own package sources: they are reachable from here and trusted already.
-
-    Empty where apt names none, which lets mmdebstrap use the distribution's default.
-    """
+    """The host's own package sources: they are reachable from here and trusted already."""
     fields = "deb [signed-by=$(SIGNED_BY)] $(REPO_URI) $(RELEASE) $(COMPONENT)|$(ARCHITECTURE)"
     command = ["apt-get", "indextargets", "--format", fields, "Created-By: Packages"]
     listed = await run_step(command, what="asking apt for the package sources")
-    suites = {host.codename + suffix for suffix in ("", "-updates", "-security")}
+    return parse_sources(listed, codename=host.codename)
+
+
+def parse_sources(listed: str, *, codename: str) -> str:
+    """The lines of a sources.list for the distribution itself, out of what ``apt-get indextargets`` says.
+
+    Empty where apt names none, which lets mmdebstrap use the distribution's default.
+    """
+    suites = {codename + suffix for suffix in ("", "-updates", "-security")}
     lines = []
-    for line in dict.fromkeys(listed.splitlines()):
-        source, _, _ = line.partition("|")
+    for line in listed.splitlines():
+        source = line.partition("|")[0]
         words = source.split()
         if words[-1] == "main" and words[-2].partition("/")[0] in suites:
+            # apt leaves the name of a field in place where there is no value.
             lines.append(re.sub(r"\[signed-by=(\$\(SIGNED_BY\))?\] ", "", source))
     return "".join(f"{line}\n" for line in dict.fromkeys(lines))
 
@@ -233,7 +246,7 @@ async def _python_version(root: Path) -> str:
     return (await run_step(command, what="starting the unpacked Python")).strip()
 
 
-def _remove_leftovers(content: Path) -> None:
+def remove_leftovers(content: Path) -> None:
     """What a killed build left; the lock is held, so nobody else is building this image."""
     for leftover in content.parent.glob(f"{content.name}.*.tmp"):
         shutil.rmtree(leftover, ignore_errors=True)

@@ -1,0 +1,115 @@
+"""What a failing function shows; the engine's words are those of engine v0.21.8, copied from real calls."""
+
+from __future__ import annotations
+
+import dagger
+import gql
+import pytest
+from anyarch import errors
+from anyarch.registry.retry import RetryableError
+from dagger._exceptions import QueryErrorValue
+from dagger.mod._exceptions import FunctionError, ModuleError
+from pipeline.failures import build_failure, plainly, push_failure
+
+HEAD = 'failed to do request: Head "https://r.example.com/v2/a/b/blobs/sha256:5b8f": '
+POST = "unexpected status from POST request to https://r.example.com/v2/a/b/blobs/uploads/: "
+
+
+def said(message: str, **extensions: object) -> dagger.QueryError:
+    return dagger.QueryError([QueryErrorValue(message, extensions=extensions)], gql.gql("{ version }"))
+
+
+def a_failed_run(**changes: object) -> dagger.QueryError:
+    fields: dict[str, object] = {"_type": "EXEC_ERROR", "cmd": ["/bin/sh", "-c", "make all"], "exitCode": 2}
+    return said("exit code: 2", **{**fields, "stdout": "one\ntwo", "stderr": "make: no rule", **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "reached"),
+    [
+        pytest.param(HEAD + "dial tcp 192.0.2.1:443: connect: connection refused", False, id="refused"),
+        pytest.param(HEAD + "dial tcp: lookup r.example.com on ::1:53: no such host", False, id="no name"),
+        pytest.param(HEAD + "read tcp 1.2.3.4:5->6.7.8.9:443: connection reset by peer", True, id="reset"),
+        pytest.param(HEAD + "EOF", True, id="closed"),
+        pytest.param(POST + "502 Bad Gateway\nunknown: because", True, id="502"),
+        pytest.param(POST + "429 Too Many Requests", True, id="429"),
+        pytest.param(POST + "503 Service Unavailable", True, id="503"),
+    ],
+)
+def test_a_fault_that_passes_is_worth_another_try(text: str, *, reached: bool) -> None:
+    failure = push_failure(said(text), repository="r.example.com/a/b")
+    assert isinstance(failure, RetryableError)
+    assert failure.reached == reached
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        pytest.param(
+            "push access denied, repository does not exist or may require authorization: "
+            "authorization failed: no basic auth credentials",
+            errors.AuthenticationError,
+            id="no credentials, though the words say denied first",
+        ),
+        pytest.param(POST + "403 Forbidden\nunknown: because", errors.DeniedError, id="403"),
+        pytest.param(POST + "404 Not Found", errors.NotFoundError, id="404"),
+        pytest.param(POST + "400 Bad Request", errors.RegistryProtocolError, id="400"),
+        pytest.param(
+            HEAD + "http: server gave HTTP response to HTTPS client",
+            errors.RegistryUnavailableError,
+            id="plain HTTP",
+        ),
+        pytest.param("write /var/lib/x: no space left on device", errors.EngineDiskFullError, id="full disk"),
+    ],
+)
+def test_a_refusal_is_final_and_has_its_class(text: str, kind: type[errors.AnyarchError]) -> None:
+    failure = push_failure(said(text), repository="r.example.com/a/b")
+    assert type(failure) is kind
+    assert "r.example.com/a/b" in str(failure)
+
+
+def test_a_failed_instruction_is_shown_as_the_dockerfile_has_it_with_its_last_lines() -> None:
+    failure = build_failure(a_failed_run(), subject="linux/386")
+    assert type(failure) is errors.BuildFailedError
+    assert failure.what.splitlines() == [
+        "linux/386: RUN make all ended with 2",
+        "    one",
+        "    two",
+        "    make: no rule",
+    ]
+
+
+def test_only_the_last_lines_of_a_long_output_are_shown() -> None:
+    failure = build_failure(a_failed_run(stdout="\n".join(map(str, range(1000)))), subject="linux/386")
+    assert len(failure.what.splitlines()) == 16
+    assert failure.what.endswith("    999\n    make: no rule")
+
+
+def test_a_full_disk_during_a_build_is_not_the_dockerfiles_fault() -> None:
+    failure = build_failure(a_failed_run(stderr="cc: No space left on device"), subject="linux/386")
+    assert type(failure) is errors.EngineDiskFullError
+
+
+@pytest.mark.anyio
+async def test_our_errors_leave_a_function_with_class_and_exit_code_and_no_traceback() -> None:
+    @plainly
+    async def function() -> None:
+        raise errors.MergeRefusedError("refused", offenders=["linux/386: missing"], hint="build it")
+
+    with pytest.raises(FunctionError) as caught:  # the one kind that the SDK does not log
+        await function()
+    kind = type(caught.value)
+    assert f"{kind.__module__}.{kind.__qualname__}" == "anyarch.MergeRefusedError"
+    assert str(caught.value) == "refused\n  - linux/386: missing\n  → build it"
+    assert isinstance(caught.value, ModuleError)
+    assert caught.value.extra == {"exit_code": 32}
+
+
+@pytest.mark.anyio
+async def test_what_we_did_not_foresee_keeps_its_traceback() -> None:
+    @plainly
+    async def function() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await function()

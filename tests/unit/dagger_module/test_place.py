@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from functools import partial
+from typing import cast
+
+import dagger
+import gql
+import pytest
+from anyarch import errors
+from anyarch.oci.digest import Digest
+from anyarch.registry import retry
+from dagger._exceptions import QueryErrorValue
+from pipeline import place
+from pipeline.place import Place
+
+REPOSITORY = "registry.example.com/team/app"
+DIGEST = Digest.of(b"image")
+
+
+class Engine:
+    """A container of which only publish and the credentials matter."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.addresses: list[str] = []
+        self.account: tuple[str, str] | None = None
+
+    def with_registry_auth(self, host: str, username: str, _: dagger.Secret) -> Engine:
+        self.account = (host, username)
+        return self
+
+    async def publish(self, address: str) -> str:
+        self.addresses.append(address)
+        answer = self.answers.pop(0)
+        if "@" in answer:
+            return answer
+        raise dagger.QueryError([QueryErrorValue(answer)], gql.gql("{ version }"))
+
+    @property
+    def container(self) -> dagger.Container:
+        return cast("dagger.Container", self)
+
+
+class Secret:
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    async def plaintext(self) -> str:
+        return self.text
+
+
+@pytest.fixture
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def sleep(_: float) -> None:
+        return
+
+    monkeypatch.setattr(place, "Retry", partial(retry.Retry, clock=retry.Clock(sleep=sleep)))
+
+
+async def a_place(**words: object) -> Place:
+    password = cast("dagger.Secret", Secret("s3cret\n")) if words.pop("with_password", False) else None
+    username = str(words.pop("username", ""))
+    return await Place.of(str(words.pop("repository", REPOSITORY)), username, password, insecure=False)
+
+
+@pytest.mark.anyio
+async def test_a_push_names_a_digest_and_never_a_tag() -> None:
+    engine = Engine(f"{REPOSITORY}@{DIGEST}")
+    shop = await a_place()
+    assert await shop.push(engine.container) == DIGEST
+    assert engine.addresses == [f"{REPOSITORY}@sha256:{'0' * 64}"]
+    assert engine.account is None
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("_no_waiting")
+async def test_a_push_survives_faults_that_pass() -> None:
+    engine = Engine("POST: 502 Bad Gateway", "read: connection reset by peer", f"{REPOSITORY}@{DIGEST}")
+    shop = await a_place()
+    assert await shop.push(engine.container) == DIGEST
+    assert len(engine.addresses) == 3
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("_no_waiting")
+async def test_a_push_that_never_works_ends_with_the_registrys_words() -> None:
+    engine = Engine(*["POST: 503 Service Unavailable"] * 10)
+    shop = await a_place()
+    with pytest.raises(errors.RegistryUnavailableError, match=r"503 Service Unavailable; 6 tries"):
+        await shop.push(engine.container)
+
+
+@pytest.mark.anyio
+async def test_refused_credentials_are_not_tried_again() -> None:
+    engine = Engine("authorization failed: no basic auth credentials", f"{REPOSITORY}@{DIGEST}")
+    shop = await a_place()
+    with pytest.raises(errors.AuthenticationError):
+        await shop.push(engine.container)
+    assert len(engine.addresses) == 1
+
+
+@pytest.mark.anyio
+async def test_credentials_go_to_the_registrys_host_and_lose_the_lines_end() -> None:
+    engine = Engine(f"{REPOSITORY}@{DIGEST}")
+    shop = await a_place(username="robot", with_password=True)
+    await shop.push(engine.container)
+    assert engine.account == ("registry.example.com", "robot")
+    assert shop.credential is not None
+    assert (shop.credential.username, shop.credential.password) == ("robot", "s3cret")
+    assert "s3cret" not in repr(shop)
+
+
+@pytest.mark.anyio
+async def test_a_user_without_a_password_is_a_mistake_but_a_password_without_a_user_is_none() -> None:
+    with pytest.raises(errors.UsageError, match="--username without --password"):
+        await a_place(username="robot")
+    assert (await a_place(with_password=True)).credential is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", ["localhost:5000", "127.0.0.1:5000", "[::1]:5000"])
+async def test_a_registry_on_localhost_is_refused_because_it_would_be_the_engines(host: str) -> None:
+    with pytest.raises(errors.UsageError, match="inside an engine"):
+        await a_place(repository=f"{host}/app")
