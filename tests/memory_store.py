@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import anyio
 from anyarch.errors import ContentError, NotFoundError, RegistryError
 from anyarch.oci.digest import Digest
+from anyarch.oci.manifest import Image, Index
 from anyarch.oci.reference import Tag
 
 if TYPE_CHECKING:
@@ -57,12 +58,19 @@ class MemoryStore:
 
     async def put(self, target: Digest | Tag, manifest: Manifest) -> None:
         await self._called("put", target)
+        missing = [digest for digest in _parts(manifest) if digest not in {*self.manifests, *self.blobs}]
+        if missing:
+            raise NotFoundError(f"{self.name} has no {missing[0]}, which {manifest.digest} names")
         if isinstance(target, Digest):
             target.check(manifest.raw, subject=f"{self.name}@{target}")
-            self.manifests[target] = manifest
-            return
-        self.manifests[manifest.digest] = manifest
-        self.tagged[target] = manifest.digest
+        self.plant(target, manifest)
+
+    def plant(self, target: Digest | Tag, manifest: Manifest) -> None:
+        """Write unchecked: what a careless registry takes, or what lost its parts later."""
+        digest = manifest.digest if isinstance(target, Tag) else target
+        self.manifests[digest] = manifest
+        if isinstance(target, Tag):
+            self.tagged[target] = digest
 
     async def has_blob(self, blob: Descriptor) -> bool:
         await self._called("has_blob", blob.digest)
@@ -97,6 +105,12 @@ class MemoryStore:
     async def aclose(self) -> None:
         pass
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
     def _find(self, target: Digest | Tag) -> Manifest | None:
         digest = self.tagged.get(target) if isinstance(target, Tag) else target
         return None if digest is None else self.manifests.get(digest)
@@ -115,6 +129,15 @@ class MemoryStore:
         self.calls.append((name, str(subject)))
         if self.hook is not None:
             self.hook(name, str(subject))
+
+
+def _parts(manifest: Manifest) -> list[Digest]:
+    """What a registry wants to have before the manifest."""
+    if isinstance(manifest, Index):
+        return [child.digest for child in manifest.manifests]
+    assert isinstance(manifest, Image)
+    layers = [layer for layer in manifest.layers if "urls" not in layer.extra]
+    return [part.digest for part in (manifest.config, *layers)]
 
 
 def fail_once(name: str, subject: str, error: RegistryError) -> Callable[[str, str], None]:

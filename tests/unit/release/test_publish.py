@@ -50,7 +50,7 @@ async def published(store: MemoryStore, records: list[Record]) -> Release:
 async def with_old_tags() -> tuple[MemoryStore, list[Record]]:
     store, records = await three_builds()
     for tag in TAGS:
-        await store.put(tag, OLD)
+        store.plant(tag, OLD)
     store.calls.clear()
     return store, records
 
@@ -104,7 +104,7 @@ async def test_only_the_tag_that_is_new_is_written() -> None:
 
 async def test_the_result_says_what_each_tag_pointed_at_before() -> None:
     store, records = await three_builds()
-    await store.put(LATEST, OLD)
+    store.plant(LATEST, OLD)
     release = await merge(store, records, tags=[VERSION, LATEST])
     assert [(str(result.tag), result.action, result.previous) for result in release.tags] == [
         ("1.2.3", "written", None),
@@ -140,7 +140,7 @@ async def test_a_dry_run_of_what_is_published_plans_nothing() -> None:
 
 async def test_events_tell_what_happens() -> None:
     store, records = await three_builds()
-    await store.put(LATEST, OLD)
+    store.plant(LATEST, OLD)
     events: list[Event] = []
     release = await merge(store, records, tags=[LATEST, VERSION], on_event=events.append)
     assert [event.action for event in events] == ["read"] * 3 + ["written"] * 3
@@ -300,7 +300,7 @@ async def test_an_index_that_is_not_one_image_is_refused(children: list[str], sa
     outer = Index.build([known[name] for name in children])
     store = await a_store(build, a_build("linux/amd64"), stranger)
     for index in (inner, outer):
-        await store.put(index.digest, index)
+        store.plant(index.digest, index)
     with pytest.raises(MergeRefusedError) as caught:
         await merge(store, [a_record(build, image=outer.descriptor)])
     assert said in str(caught.value)

@@ -33,7 +33,7 @@ ARM, AMD = an_image("linux/arm64"), an_image("linux/amd64")
 
 async def holding(index: Index, *builds: BuiltImage) -> MemoryStore:
     store = await a_store(*builds)
-    await store.put(TAG, index)
+    store.plant(TAG, index)
     store.calls.clear()
     return store
 
