@@ -44,6 +44,7 @@ class Fault:
     status: int = 503
     headers: Mapping[str, str] = field(default_factory=dict)
     at: int | None = None
+    since: int = 0
     method: str = ""
     kind: str = ""
     times: int = 1
@@ -53,6 +54,7 @@ class Fault:
         return (
             self.times > 0
             and self.at in {None, seen.number}
+            and seen.number >= self.since
             and self.method in {"", seen.method}
             and self.kind in {"", seen.kind}
         )

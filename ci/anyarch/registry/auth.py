@@ -72,15 +72,18 @@ class Authenticator:
     _tokens: dict[frozenset[str], _Token] = field(default_factory=dict, repr=False)
     _secrets: set[str] = field(default_factory=set, repr=False)
 
-    def header(self, scopes: frozenset[str]) -> str:
-        """What to send before being asked, as far as an earlier challenge taught; empty for nothing."""
-        if self._challenge is None:
-            return ""
+    async def header(self, scopes: frozenset[str]) -> str:
+        """What to send before being asked, as far as an earlier challenge taught; empty for nothing.
+
+        Raises:
+            AuthenticationError: the token server that we know refuses.
+        """
+        if self._challenge is None or (ready := self._ready(scopes)):
+            return ready if self._challenge else ""
         if self._challenge.scheme == "basic":
-            return self._credential.basic if self._credential else ""
-        now = self.clock.now()
-        usable = (token for held, token in self._tokens.items() if held >= scopes and token.expires_at > now)
-        return next((token.header for token in usable), "")
+            return ""
+        async with self._lock:
+            return self._ready(scopes) or await self._buy(self._challenge, scopes)
 
     async def renew(self, headers: Sequence[str], scopes: frozenset[str], *, refused: str) -> str:
         """A new ``Authorization`` value after a 401.
@@ -97,18 +100,16 @@ class Authenticator:
         challenge = _choose(parse_challenges(headers), self.host)
         async with self._lock:
             self._challenge = challenge
-            if (ready := self.header(scopes)) and ready != refused:
+            if (ready := self._ready(scopes)) and ready != refused:
                 return ready  # another task was faster
             credential = await self._find_credential()
             if challenge.scheme == "basic":
                 if credential is None or not credential.password or credential.basic == refused:
                     raise self.refused()
                 return credential.basic
-            token = await self._fetch(challenge, scopes, credential)
-            # The old one was refused or has expired; keep nothing that it could be mistaken for.
+            # Refused or expired: keep nothing that it could be mistaken for.
             self._tokens = {held: each for held, each in self._tokens.items() if each.header != refused}
-            self._tokens[scopes] = token
-            return token.header
+            return await self._buy(challenge, scopes)
 
     def refused(self, *, words: str = "") -> AuthenticationError:
         """The error for credentials that are missing or not accepted."""
@@ -124,6 +125,18 @@ class Authenticator:
         for secret in sorted(self._secrets, key=len, reverse=True):
             text = text.replace(secret, "***")
         return text
+
+    def _ready(self, scopes: frozenset[str]) -> str:
+        if self._challenge is not None and self._challenge.scheme == "basic":
+            return self._credential.basic if self._credential and self._credential.password else ""
+        now = self.clock.now()
+        usable = (token for held, token in self._tokens.items() if held >= scopes and token.expires_at > now)
+        return next((token.header for token in usable), "")
+
+    async def _buy(self, challenge: Challenge, scopes: frozenset[str]) -> str:
+        token = await self._fetch(challenge, scopes, await self._find_credential())
+        self._tokens[scopes] = token
+        return token.header
 
     async def _find_credential(self) -> Credential | None:
         if not self._asked:

@@ -145,9 +145,8 @@ class Client:
             if not 200 <= answer.status < 300:
                 refusal = await read_refusal(request, answer, wall=self.clock.wall())
                 if answer.url.origin != self.origin and answer.status in {401, 403}:
-                    raise RetryableError(
-                        f"{answer.url.origin}: status {answer.status}"
-                    )  # a link that expired
+                    # A signed link that has expired: the registry gives us another.
+                    raise RetryableError(f"{answer.url.origin}: status {answer.status}")
                 if answer.status == 401:
                     raise self._auth.refused(words=refusal.words if refusal.codes else "")
                 raise refusal.error(subject, scrub=self._auth.scrub)
@@ -190,7 +189,7 @@ class Client:
     ) -> AsyncIterator[Answer]:
         """Send the request; on a challenge from the registry itself, once more with an answer to it."""
         ours = at_home and request.url.origin == self.origin
-        shown = self._auth.header(scopes) if ours else ""
+        shown = await self._auth.header(scopes) if ours else ""
         async with self._open(request, shown) as answer:
             if answer.status != 401 or not ours:
                 yield answer

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Final, Self
 
 from anyarch.errors import (
     ContentError,
-    DeniedError,
     ImmutableTagError,
     NotFoundError,
     RegistryError,
-    RegistryProtocolError,
     UsageError,
 )
 from anyarch.oci.descriptor import Descriptor
@@ -74,10 +72,9 @@ class RegistryStore:
             found = await self._read(request, target, lambda answer: self._described(answer, target))
         except NotFoundError:
             return None
-        except DeniedError:
-            found = None  # a HEAD has no body: the GET says what is denied, or fails with the text
-        except RegistryProtocolError as error:
-            if error.facts.get("status") not in {405, 501}:
+        except RegistryError as error:
+            # A HEAD has no body: the GET works, or says what is wrong (ECR names the denied action).
+            if error.facts.get("status") not in {400, 403, 405, 501}:
                 raise
             found = None
         return found or await self._head_by_get(target)

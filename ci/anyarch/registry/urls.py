@@ -205,7 +205,8 @@ def _is_private(host: str) -> bool:
     """Whether this is ``localhost`` or an IP literal that is not of the public Internet."""
     address = _address(host)
     if address is not None:
-        return not address.is_global or address.is_multicast
+        site_local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
+        return not address.is_global or address.is_multicast or site_local
     # 127.1, 0x7f000001 and 2130706433 are addresses to the C library, though to nobody else.
     last = host.rpartition(".")[2]
     return host == "localhost" or host.endswith(".localhost") or last.isdigit() or last.startswith("0x")
