@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, urlencode
 
 import anyio
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from anyarch.registry.urls import Origin
     from anyarch.registry.wire import Answer
 
-    Sender = Callable[[Request], AbstractAsyncContextManager[Answer]]
     CredentialSource = Callable[[], Awaitable[Credential | None]]
 
 _TOKEN_BODY_MAX_BYTES: Final = 64 * 1024
@@ -38,6 +37,14 @@ _TOKEN: Final = re.compile(r"[!-~]{1,32768}", re.ASCII)
 _EXPIRES_SECONDS_DEFAULT: Final = 60.0  # https://distribution.github.io/distribution/spec/auth/token/
 _EXPIRY_MARGIN_SECONDS: Final = 10.0
 _CLIENT_ID: Final = "anyarch"
+
+
+class Sender(Protocol):
+    """``Wire.open``."""
+
+    def __call__(self, request: Request, *, authorization: str = "") -> AbstractAsyncContextManager[Answer]:
+        """Send one request and hand out its answer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +164,10 @@ class Authenticator:
             token_hosts=self.token_hosts,
         )
         request = _token_request(realm, challenge, scopes, credential)
+        shown = request.method == "GET" and credential is not None and credential.password
+        authorization = credential.basic if credential and shown else ""
         asked_at = self.clock.now()
-        async with self.send(request) as answer:
+        async with self.send(request, authorization=authorization) as answer:
             if answer.status != 200:
                 refusal = await read_refusal(request, answer, wall=self.clock.wall())
                 error = refusal.error(f"{self.host}: its token server", scrub=self.scrub)
@@ -200,9 +209,7 @@ def _token_request(
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         return Request(method="POST", url=realm, kind="token", headers=headers, body=urlencode(form).encode())
     query = urlencode(fields + [("scope", scope) for scope in wanted], quote_via=quote)
-    headers = {"Authorization": credential.basic} if credential is not None and credential.password else {}
-    url = realm.with_query(query) if query else realm
-    return Request(method="GET", url=url, kind="token", headers=headers)
+    return Request(method="GET", url=realm.with_query(query) if query else realm, kind="token")
 
 
 def _united(scopes: frozenset[str]) -> list[str]:

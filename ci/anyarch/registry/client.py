@@ -144,7 +144,8 @@ class Client:
         try:
             if not 200 <= answer.status < 300:
                 refusal = await read_refusal(request, answer, wall=self.clock.wall())
-                if answer.url.origin != self.origin and answer.status in {401, 403}:
+                away = answer.url.origin != self.origin and request.method == "GET"
+                if away and answer.status in {401, 403}:
                     # A signed link that has expired: the registry gives us another.
                     raise RetryableError(f"{answer.url.origin}: status {answer.status}")
                 if answer.status == 401:

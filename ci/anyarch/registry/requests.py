@@ -32,7 +32,7 @@ class Request:
     method: str
     url: Url
     kind: Kind
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: Body = field(default=None, repr=False)
     size: int | None = None
     is_transfer: bool = False

@@ -107,8 +107,8 @@ class Url:
     def redacted(self) -> str:
         """For messages: values of unknown query keys are dropped."""
         path, mark, query = self.target.partition("?")
-        shown = [pair if _is_shown(pair) else f"{pair.partition('=')[0]}=…" for pair in query.split("&")]
-        return f"{self.origin}{path}{mark}{'&'.join(shown) if mark else ''}"
+        shown = "&".join(map(_redacted, query.split("&"))) if mark else ""
+        return f"{self.origin}{path}{mark}{shown}"
 
     def __str__(self) -> str:
         return f"{self.origin}{self.target}"
@@ -167,8 +167,11 @@ def check_realm(
         )
 
 
-def _is_shown(pair: str) -> bool:
-    return pair.partition("=")[0] in _SHOWN_QUERY_KEYS
+def _redacted(pair: str) -> str:
+    key, mark, _ = pair.partition("=")
+    if not mark:
+        return "…"  # a value without a key
+    return pair if key in _SHOWN_QUERY_KEYS else f"{key}=…"
 
 
 def _plain_allowed(origin: Origin, registry: Origin, insecure: Collection[str]) -> bool:

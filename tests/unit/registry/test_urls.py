@@ -90,7 +90,7 @@ def test_a_query_is_appended_to_what_is_there() -> None:
 
 def test_messages_show_only_harmless_query_values() -> None:
     url = Url.parse("https://s3.example/b?X-Amz-Signature=canary&digest=sha256:1&_state=canary&canary")
-    assert url.redacted == "https://s3.example/b?X-Amz-Signature=…&digest=sha256:1&_state=…&canary=…"
+    assert url.redacted == "https://s3.example/b?X-Amz-Signature=…&digest=sha256:1&_state=…&…"
     assert "Signature=canary" not in repr(url)
 
 

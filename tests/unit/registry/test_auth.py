@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyarch.errors import AuthenticationError, DeniedError, RegistryProtocolError, RegistryUnavailableError
+from anyarch.oci.reference import Repository, Tag
+from anyarch.registry.client import Options
+from anyarch.registry.credentials import Credential
+from anyarch.registry.store import RegistryStore
+
+from tests.builders import an_image, upload
+from tests.fake_registry import IDENTITY_TOKEN, PASSWORD, USERNAME, FakeRegistry, Fault
+from tests.unit.registry.clocks import FakeClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+ROBOT = Credential(USERNAME, PASSWORD)
+IMAGE = an_image()
+
+
+def store_in(
+    registry: FakeRegistry, credential: Credential | None = ROBOT, clock: FakeClock | None = None
+) -> RegistryStore:
+    options = Options(credential=credential, clock=(clock or FakeClock()).clock)
+    return RegistryStore(Repository(registry.host, "team/app"), options)
+
+
+@pytest.mark.parametrize(
+    ("auth", "credential"),
+    [
+        pytest.param("basic", ROBOT, id="Basic"),
+        pytest.param("bearer", ROBOT, id="Bearer for a password"),
+        pytest.param(
+            "bearer", Credential("", identity_token=IDENTITY_TOKEN), id="Bearer for an identity token"
+        ),
+    ],
+)
+async def test_each_kind_of_credential_pushes_and_pulls(auth: str, credential: Credential) -> None:
+    with FakeRegistry(auth=auth) as registry:
+        async with store_in(registry, credential) as store:
+            await upload(store, IMAGE)
+            assert (await store.get(IMAGE.digest)).raw == IMAGE.manifest.raw
+
+
+async def test_one_challenge_and_one_token_for_each_purpose() -> None:
+    with FakeRegistry(auth="bearer") as registry:
+        async with store_in(registry) as store:
+            await upload(store, IMAGE)
+            await store.get(IMAGE.digest)
+        assert sum(seen.kind == "token" for seen in registry.seen) == 2, "pull, then pull and push"
+        assert sum(not seen.authorization for seen in registry.seen if seen.path.startswith("/v2/")) == 1
+
+
+async def test_many_requests_at_once_buy_one_token() -> None:
+    with FakeRegistry(auth="bearer") as registry:
+        async with store_in(registry) as store, anyio.create_task_group() as group:
+            for number in range(8):
+                group.start_soon(store.head, Tag(f"v{number}"))
+        assert sum(seen.kind == "token" for seen in registry.seen) == 1
+
+
+async def test_at_most_four_requests_are_on_their_way() -> None:
+    with FakeRegistry() as registry:
+        registry.faults.append(Fault("slow", times=1000))
+        async with store_in(registry) as store, anyio.create_task_group() as group:
+            for number in range(9):
+                group.start_soon(store.head, Tag(f"v{number}"))
+            await anyio.sleep(0.3)
+            assert len(registry.seen) == 4
+            group.cancel_scope.cancel()
+
+
+async def test_a_token_is_renewed_shortly_before_it_expires() -> None:
+    clock = FakeClock()
+    with FakeRegistry(auth="bearer", token_seconds=60) as registry:
+        async with store_in(registry, clock=clock) as store:
+            await store.head(Tag("v1"))
+            clock.pass_by(45)
+            await store.head(Tag("v1"))
+            assert sum(seen.kind == "token" for seen in registry.seen) == 1
+            clock.pass_by(10)
+            await store.head(Tag("v1"))
+        assert sum(seen.kind == "token" for seen in registry.seen) == 2
+        assert sum(not seen.authorization for seen in registry.seen if seen.path.startswith("/v2/")) == 1
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+@pytest.mark.parametrize(
+    ("credential", "words"),
+    [
+        pytest.param(
+            Credential(USERNAME, "wrong"), f"does not accept the credentials of {USERNAME}", id="wrong"
+        ),
+        pytest.param(None, "wants credentials", id="none"),
+    ],
+)
+async def test_bad_credentials_are_final_and_say_what_to_do(
+    auth: str, credential: Credential | None, words: str
+) -> None:
+    clock = FakeClock()
+    with FakeRegistry(auth=auth) as registry:
+        async with store_in(registry, credential, clock) as store:
+            with pytest.raises(AuthenticationError, match=words) as refused:
+                await store.head(Tag("v1"))
+        assert refused.value.exit_code == 21
+        assert f"docker login {registry.host}" in refused.value.hint
+        assert len(registry.seen) <= 2
+    assert clock.slept == []
+
+
+async def test_ecr_gets_its_own_hint() -> None:
+    from anyarch.registry.auth import Authenticator
+    from anyarch.registry.urls import Origin
+    from anyarch.registry.wire import Wire
+
+    host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+    clock = FakeClock().clock
+    wire = Wire(lambda _request, _status: None)
+
+    async def nothing() -> Credential | None:
+        await anyio.lowlevel.checkpoint()
+        return None
+
+    error = Authenticator(host, Origin("https", host, 443), nothing, wire.open, clock).refused()
+    assert "aws ecr get-login-password" in error.hint
+
+
+async def test_a_token_refused_right_after_it_was_bought_is_final() -> None:
+    with FakeRegistry(auth="bearer") as registry:
+        registry.faults.append(Fault("expired token", at=1))
+        async with store_in(registry) as store:
+            with pytest.raises(AuthenticationError):
+                await store.head(Tag("v1"))
+        assert len(registry.seen) == 3
+
+
+async def test_a_refused_action_is_denied_in_the_registrys_words() -> None:
+    with FakeRegistry(head_denied=True) as registry:
+        async with store_in(registry) as store:
+            with pytest.raises(DeniedError, match="not authorized to perform ecr:BatchGetImage") as denied:
+                await store.head(Tag("v1"))
+    assert denied.value.exit_code == 22
+    assert denied.value.facts["status"] == 403
+
+
+async def test_a_token_server_in_trouble_is_tried_again() -> None:
+    with FakeRegistry() as tokens, FakeRegistry(auth="bearer") as registry:
+        tokens.unhandled.clear()
+        registry.switches.realm = f"{tokens.origin}/v2/broken"
+        tokens.faults.append(Fault("status", 503, times=100))
+        async with store_in(registry) as store:
+            with pytest.raises(RegistryUnavailableError, match="503"):
+                await store.head(Tag("v1"))
+        assert len(tokens.seen) == 6
+
+
+async def test_a_token_server_that_is_not_found_is_not_a_missing_tag() -> None:
+    with FakeRegistry() as tokens, FakeRegistry(auth="bearer") as registry:
+        registry.switches.realm = f"{tokens.origin}/v2/broken"
+        tokens.faults.append(Fault("status", 404, code="NAME_UNKNOWN"))
+        async with store_in(registry) as store:
+            with pytest.raises(AuthenticationError):
+                await store.head(Tag("v1"))
+
+
+@pytest.mark.parametrize(
+    ("challenge", "error"),
+    [
+        pytest.param('Bearer realm="broken', RegistryProtocolError, id="malformed"),
+        pytest.param("Negotiate", AuthenticationError, id="a scheme that we do not know"),
+        pytest.param('Bearer service="x"', AuthenticationError, id="no realm"),
+        pytest.param('Bearer realm="ftp://x/"', RegistryProtocolError, id="no http"),
+        pytest.param(
+            'Bearer realm="http://evil.example/t"', RegistryProtocolError, id="plain http elsewhere"
+        ),
+        pytest.param('Bearer realm="https://evil.example/t"', RegistryProtocolError, id="a stranger"),
+    ],
+)
+async def test_challenges_that_are_not_followed(challenge: str, error: type[Exception]) -> None:
+    with FakeRegistry(auth="bearer", challenge=challenge) as registry:
+        async with store_in(registry) as store:
+            with pytest.raises(error):
+                await store.head(Tag("v1"))
+        assert len(registry.seen) == 1
+
+
+async def test_dockers_configuration_is_read_only_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text("not json")
+    with FakeRegistry() as registry:
+        async with store_in(registry, None) as store:
+            assert await store.head(Tag("v1")) is None
+        registry.switches.auth = "basic"
+        async with store_in(registry, None) as store:
+            with pytest.raises(AuthenticationError, match="not valid JSON"):
+                await store.head(Tag("v1"))
