@@ -98,10 +98,11 @@ class FakeRegistry:
         self.unhandled: list[str] = []
         self.tokens: dict[str, tuple[frozenset[str], float]] = {}
         self.lock = threading.RLock()
+        self.connections = 0  # how many were ever opened
         self._connections: set[socket.socket] = set()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.registry = self
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread = threading.Thread(target=self._accept, daemon=True)
 
     @property
     def host(self) -> str:
@@ -116,13 +117,21 @@ class FakeRegistry:
         return self
 
     def stop(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.socket.shutdown(socket.SHUT_RDWR)  # wakes the accept at once
         self._thread.join()
+        self._server.server_close()
         for connection in list(self._connections):
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         assert self.unhandled == []
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                request, address = self._server.get_request()
+            except OSError:
+                return
+            self._server.process_request(request, address)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -140,6 +149,7 @@ class FakeRegistry:
         return sum(seen.method == method and seen.kind == kind for seen in self.seen)
 
     def opened(self, connection: socket.socket) -> None:
+        self.connections += 1
         self._connections.add(connection)
 
     def closed(self, connection: socket.socket) -> None:

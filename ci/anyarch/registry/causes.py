@@ -51,13 +51,13 @@ def cause_of(error: BaseException) -> Cause:
     for each in _chain(error):
         if isinstance(each, ssl.SSLCertVerificationError):
             return Cause(
-                f"its certificate is not trusted: {each.verify_message}",
+                f"its certificate is not trusted: {getattr(each, 'verify_message', '') or 'refused'}",
                 final=True,
                 hint="for a private authority set SSL_CERT_FILE, or put ca.crt into /etc/docker/certs.d/HOST",
             )
         if isinstance(each, ssl.SSLError) and not isinstance(each, ssl.SSLEOFError) and not reached:
             return Cause(
-                f"no TLS there ({each.reason or 'handshake failed'})",
+                f"no TLS there ({getattr(each, 'reason', '') or 'handshake failed'})",
                 final=True,
                 hint="if this registry speaks plain HTTP, declare it insecure",
             )

@@ -96,7 +96,11 @@ class Refusal:
     def _is_temporary(self) -> bool:
         if self.status in _TEMPORARY_STATUSES:
             return True
-        return self.status not in {401, 404} and bool(_TEMPORARY_CODES.intersection(self.codes))
+        return (
+            self.status >= 400
+            and self.status not in {401, 404}
+            and bool(_TEMPORARY_CODES.intersection(self.codes))
+        )
 
 
 async def read_refusal(request: Request, answer: Answer, *, wall: float) -> Refusal:

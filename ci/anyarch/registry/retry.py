@@ -121,7 +121,7 @@ class Retry:
             delay = max(held, self._delay(tries, last) if tries else 0.0)
             left = limit - (self.clock.now() - started)
             if left <= 0 or delay >= min(left, self.deadline_seconds - slept):
-                raise self._given_up(last, subject, tries, asked=delay)
+                raise self._given_up(last, subject, tries, late=True)
             if delay:
                 await self.clock.sleep(delay)
                 slept, left = slept + delay, left - delay
@@ -133,11 +133,11 @@ class Retry:
                 last = error
             except TimeoutError:
                 last = RetryableError(f"no answer within {limit:.0f} s")
-                raise self._given_up(last, subject, tries, asked=0.0) from None
+                raise self._given_up(last, subject, tries) from None
             self._learn(last)
             enough = ATTEMPTS_MAX if last.reached or self.gate.reached else UNREACHED_ATTEMPTS_MAX
             if tries >= enough:
-                raise self._given_up(last, subject, tries, asked=0.0) from None
+                raise self._given_up(last, subject, tries) from None
 
     async def pause(self, tries: int, error: RetryableError) -> None:
         """Wait as ``run`` would after ``tries`` failures; for a download that is picked up again."""
@@ -154,14 +154,16 @@ class Retry:
             asked = min(error.retry_after_seconds or DELAY_BASE_SECONDS, RETRY_AFTER_MAX_SECONDS)
             self.gate.closed_until = max(self.gate.closed_until, self.clock.now() + asked)
 
-    def _given_up(self, last: RetryableError, subject: str, tries: int, *, asked: float) -> AnyarchError:
+    def _given_up(
+        self, last: RetryableError, subject: str, tries: int, *, late: bool = False
+    ) -> AnyarchError:
         if last.final is not None:
             return last.final
         words = [f"{subject}: {last.cause}"]
         if tries > 1:
             words.append(f"{tries} tries")
-        if asked and last.retry_after_seconds:
-            words.append(f"it asks to wait {asked:.0f} s, which is past the deadline")
+        if late:
+            words.append("the next try would be past the deadline")
         hint = (
             "the registry answers only with temporary errors; try again later"
             if last.reached

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+import httpx2
+import pytest
+from anyarch.registry.causes import cause_of
+
+
+def caused(error: httpx2.HTTPError, by: BaseException) -> httpx2.HTTPError:
+    try:
+        raise error from by
+    except httpx2.HTTPError as raised:
+        return raised
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "final", "reached"),
+    [
+        pytest.param(
+            caused(httpx2.ConnectError("x"), ConnectionRefusedError(errno.ECONNREFUSED, "x")),
+            "connection refused",
+            False,
+            False,
+            id="refused",
+        ),
+        pytest.param(
+            caused(
+                httpx2.ConnectError("x"),
+                ExceptionGroup("both", [OSError(errno.ENETUNREACH, "x"), OSError(errno.EHOSTUNREACH, "y")]),
+            ),
+            "network unreachable",
+            False,
+            False,
+            id="two addresses, both unreachable",
+        ),
+        pytest.param(
+            caused(httpx2.ConnectError("x"), socket.gaierror(-2, "Name or service not known")),
+            "cannot be resolved",
+            False,
+            False,
+            id="unknown name",
+        ),
+        pytest.param(
+            caused(httpx2.ConnectError("x"), ssl.SSLCertVerificationError(1, "x")),
+            "certificate is not trusted",
+            True,
+            True,
+            id="certificate",
+        ),
+        pytest.param(
+            caused(httpx2.ConnectError("x"), ssl.SSLError(1, "WRONG_VERSION_NUMBER")),
+            "no TLS there",
+            True,
+            True,
+            id="plain HTTP where TLS was expected",
+        ),
+        pytest.param(
+            caused(httpx2.ConnectError("x"), ssl.SSLEOFError(8, "EOF")),
+            "no connection",
+            False,
+            False,
+            id="cut off during the handshake",
+        ),
+        pytest.param(httpx2.ReadTimeout("x"), "no answer in time", False, True, id="slow"),
+        pytest.param(httpx2.RemoteProtocolError("x"), "ended early", False, True, id="half an answer"),
+        pytest.param(
+            httpx2.LocalProtocolError("Illegal header value b'Bearer canary'"),
+            "cannot be sent",
+            True,
+            True,
+            id="ours",
+        ),
+    ],
+)
+def test_causes_in_words(error: httpx2.HTTPError, words: str, final: bool, reached: bool) -> None:
+    cause = cause_of(error)
+    assert words in cause.words
+    assert "canary" not in cause.words
+    assert cause.final == final
+    assert cause.final or cause.reached == reached

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from anyarch.errors import AuthenticationError
+from anyarch.registry.credentials import Credential, credential_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HOST = "registry.example.com"
+SECRET = "canary-secret"
+AUTH = base64.b64encode(f"robot:{SECRET}".encode()).decode()
+HELPER = """#!{python}
+import sys, json
+server = sys.stdin.readline().strip()
+{body}
+"""
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Docker's folder, and a folder of programs that is all of PATH."""
+    (tmp_path / "docker").mkdir()
+    (tmp_path / "bin").mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    return tmp_path
+
+
+def configure(docker: Path, document: object) -> None:
+    (docker / "docker" / "config.json").write_text(json.dumps(document))
+
+
+def install(docker: Path, name: str, body: str) -> None:
+    path = docker / "bin" / f"docker-credential-{name}"
+    path.write_text(HELPER.format(python=sys.executable, body=body))
+    path.chmod(0o755)
+
+
+def answering(username: str, secret: str) -> str:
+    return f'print(json.dumps({{"ServerURL": server, "Username": {username!r}, "Secret": {secret!r}}}))'
+
+
+@pytest.mark.parametrize(
+    ("host", "key"),
+    [
+        pytest.param(HOST, HOST, id="the host"),
+        pytest.param(f"{HOST}:5000", f"{HOST}:5000", id="with a port"),
+        pytest.param(HOST, f"https://{HOST}/v1/", id="a URL of old"),
+        pytest.param("docker.io", "https://index.docker.io/v1/", id="Docker Hub"),
+    ],
+)
+def test_auths(docker: Path, host: str, key: str) -> None:
+    configure(docker, {"auths": {"other.example.com": {"auth": "eDp5"}, key: {"auth": AUTH}}})
+    assert credential_for(host) == Credential("robot", SECRET)
+
+
+def test_another_port_is_another_registry(docker: Path) -> None:
+    configure(docker, {"auths": {f"{HOST}:5000": {"auth": AUTH}}})
+    assert credential_for(HOST) is None
+    assert credential_for(f"{HOST}:5001") is None
+
+
+def test_an_identity_token_comes_along(docker: Path) -> None:
+    configure(docker, {"auths": {HOST: {"auth": "MDAwOg==", "identitytoken": SECRET}}})
+    found = credential_for(HOST)
+    assert found is not None
+    assert found.identity_token == SECRET
+
+
+@pytest.mark.parametrize(
+    "document", [{}, {"auths": {}}, {"auths": {HOST: {}}}, {"auths": None}, {"auths": {HOST: "x"}}]
+)
+def test_nothing_there_is_anonymous(docker: Path, document: object) -> None:
+    configure(docker, document)
+    assert credential_for(HOST) is None
+
+
+@pytest.mark.usefixtures("docker")
+def test_no_file_is_anonymous() -> None:
+    assert credential_for(HOST) is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", f'{{"auths": {{"{HOST}": {{"auth": "{SECRET}!"}}}}}}'])
+def test_a_damaged_file_is_named_and_not_quoted(docker: Path, text: str) -> None:
+    (docker / "docker" / "config.json").write_text(text)
+    with pytest.raises(AuthenticationError, match=r"config\.json") as failed:
+        credential_for(HOST)
+    assert SECRET not in f"{failed.value} {failed.value.__cause__} {failed.value.facts}"
+
+
+def test_a_helper_of_this_host_comes_before_the_store_and_the_file(docker: Path) -> None:
+    configure(docker, {"credHelpers": {HOST: "mine"}, "credsStore": "all", "auths": {HOST: {"auth": AUTH}}})
+    install(docker, "mine", answering("from-mine", "x"))
+    install(docker, "all", answering("from-all", "y"))
+    assert credential_for(HOST) == Credential("from-mine", "x")
+    assert credential_for("other.example.com") == Credential("from-all", "y")
+
+
+def test_a_helper_is_asked_for_the_server(docker: Path) -> None:
+    configure(docker, {"credsStore": "echo"})
+    install(docker, "echo", 'print(json.dumps({"Username": server, "Secret": sys.argv[1]}))')
+    assert credential_for(HOST) == Credential(HOST, "get")
+    assert credential_for("docker.io") == Credential("https://index.docker.io/v1/", "get")
+
+
+def test_a_helper_may_give_an_identity_token(docker: Path) -> None:
+    configure(docker, {"credsStore": "token"})
+    install(docker, "token", answering("<token>", SECRET))
+    found = credential_for(HOST)
+    assert found is not None
+    assert (found.identity_token, found.password) == (SECRET, "")
+
+
+def test_a_helper_that_has_nothing_leaves_the_file(docker: Path) -> None:
+    configure(docker, {"credsStore": "empty", "auths": {HOST: {"auth": AUTH}}})
+    install(docker, "empty", 'print("credentials not found in native keychain"); sys.exit(1)')
+    assert credential_for(HOST) == Credential("robot", SECRET)
+    assert credential_for("other.example.com") is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(f'print("{SECRET}"); sys.exit(1)', id="fails"),
+        pytest.param(f'print("{SECRET}")', id="answers nonsense"),
+        pytest.param(f'print(json.dumps(["{SECRET}"]))', id="answers another document"),
+    ],
+)
+def test_a_helper_that_fails_is_named_and_not_quoted(docker: Path, body: str) -> None:
+    configure(docker, {"credsStore": "bad"})
+    install(docker, "bad", body)
+    with pytest.raises(AuthenticationError, match="docker-credential-bad") as failed:
+        credential_for(HOST)
+    assert SECRET not in f"{failed.value} {failed.value.__cause__}"
+
+
+def test_a_helper_that_hangs_is_ended_with_its_children(
+    docker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anyarch.registry.credentials._HELPER_SECONDS_MAX", 0.5)
+    configure(docker, {"credsStore": "slow"})
+    install(
+        docker,
+        "slow",
+        'import subprocess; subprocess.run([sys.executable, "-c", "import time; time.sleep(30)"])',
+    )
+    started = time.monotonic()
+    with pytest.raises(AuthenticationError, match="did not answer"):
+        credential_for(HOST)
+    assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("name", ["../evil", "/bin/sh", "a b", "", "UPPER", "a;b", "-x"])
+def test_helper_names_that_are_none(docker: Path, name: str) -> None:
+    configure(docker, {"credHelpers": {HOST: name}})
+    with pytest.raises(AuthenticationError):
+        credential_for(HOST)
+
+
+@pytest.mark.parametrize("path", ["", ".", "bin", "bin:", ":bin"])
+def test_a_helper_is_never_taken_from_the_working_directory(
+    docker: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    configure(docker, {"credsStore": "planted"})
+    install(docker, "planted", answering("evil", "evil"))
+    monkeypatch.chdir(docker / "bin" if path in {"", "."} else docker)
+    monkeypatch.setenv("PATH", path)
+    with pytest.raises(AuthenticationError, match="not in PATH"):
+        credential_for(HOST)
+
+
+def test_a_credential_does_not_show_its_secrets() -> None:
+    assert SECRET not in repr(Credential("robot", SECRET, SECRET))
