@@ -124,7 +124,7 @@ class Client:
 
     @asynccontextmanager
     async def exchange(
-        self, request: Request, *, scopes: frozenset[str], subject: str, admitted: bool = False
+        self, request: Request, *, scopes: frozenset[str], subject: str
     ) -> AsyncIterator[Answer]:
         """One try: the first answer that is neither a challenge nor a redirect, if it is a success.
 
@@ -132,15 +132,16 @@ class Client:
             request: What to send.
             scopes: What it needs.
             subject: What it is about, for messages.
-            admitted: Whether this continues an exchange that already had its place at the gate. A
-                continuation must not queue behind uploads that wait for its bytes.
 
         Raises:
             RetryableError: another try may help.
             RegistryError: it would not.
         """
         opening = self._answer(request, scopes)
-        answer = await self._admitted(opening, admitted=admitted)
+        gate = self.retry.gate
+        async with gate.uploads if callable(request.body) else gate.requests:
+            answer = await opening.__aenter__()
+        # The place is given back when the headers are there: an answer's body travels outside the gate.
         try:
             if not 200 <= answer.status < 300:
                 refusal = await read_refusal(request, answer, wall=self.clock.wall())
@@ -158,13 +159,6 @@ class Client:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._wire.aclose()
-
-    async def _admitted(self, opening: AbstractAsyncContextManager[Answer], *, admitted: bool) -> Answer:
-        # The place is given back when the headers are there: bodies travel outside the gate.
-        if admitted:
-            return await opening.__aenter__()
-        async with self.retry.gate.slots:
-            return await opening.__aenter__()
 
     @asynccontextmanager
     async def _answer(self, request: Request, scopes: frozenset[str]) -> AsyncIterator[Answer]:

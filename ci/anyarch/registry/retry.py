@@ -72,9 +72,14 @@ class RetryableError(Exception):
 
 @dataclass(slots=True)
 class Gate:
-    """What all requests to one origin share: how many may be on their way, and since when to hold back."""
+    """What all requests to one origin share: how many may be on their way, and until when to hold back.
 
-    slots: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
+    Uploads have places of their own: within one registry their bytes come through the same gate, and
+    a download must not queue behind the upload that waits for it.
+    """
+
+    requests: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
+    uploads: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
     closed_until: float = 0.0
     reached: bool = False
 

@@ -144,9 +144,7 @@ class Transfer:
         async with AsyncExitStack() as stack:
 
             async def begin() -> Answer:
-                opening = self._client.exchange(
-                    request, scopes=self._pull, subject=verifier.subject, admitted=bool(begun)
-                )
+                opening = self._client.exchange(request, scopes=self._pull, subject=verifier.subject)
                 return await stack.enter_async_context(opening)
 
             answer = await self._client.retrying(begin, str(request))
