@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / ".github" / "workflows"
 STAND_INS = Path(__file__).parent / "stand_ins"
 REPOSITORY = "example/shop"
+APPLICATION = "examples/static"
 
 _GIT = shutil.which("git") or "git"
 
@@ -39,11 +40,20 @@ class Run:
         return self.artifacts / name / file
 
 
-def make_repository(folder: Path, files: Mapping[str, str]) -> Path:
-    """A git repository with these files, the reusable workflow and its ten-line caller, in one commit."""
-    for path, text in files.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text)
+def working_tree(folder: Path) -> Path:
+    """This repository as a commit of now would be: what GitHub would check out."""
+    command = [_GIT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=30)
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def make_repository(folder: Path, application: Path) -> Path:
+    """A git repository with this application, the reusable workflow and its caller, in one commit."""
+    shutil.copytree(application, folder / APPLICATION)
     (folder / ".github" / "workflows").mkdir(parents=True)
     for name in ("image.yml", "release-example.yml"):
         (folder / ".github" / "workflows" / name).write_text((WORKFLOWS / name).read_text())

@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 from anyarch.release.record import Record
 
-from tests.workflow.act import ROOT, Run, make_repository, run_workflow
+from tests.workflow.act import APPLICATION, Run, make_repository, run_workflow, working_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tests.workflow.forge import Forge
 
 pytestmark = pytest.mark.engine
@@ -29,20 +27,10 @@ RUN_SECONDS = 600
 COMMAND_SECONDS = 60
 BIN = Path(sys.executable).parent
 
-DOCKERFILE = """\
-FROM debian:bookworm-slim
-ARG GREETING
-RUN echo "$GREETING on $(uname -m)" > /greeting
-CMD ["cat", "/greeting"]
-"""
-CONFIG = """\
-[build.args]
-GREETING = "it's two words, \\"quoted\\""
+SETTINGS = """
 [build.labels]
-"com.example.star" = "*"
-[platforms."linux/amd64"]
-[platforms."linux/386"]
-[platforms."linux/arm64"]
+"com.example.words" = "it's *two* words, \\"quoted\\""
+
 [registries."{registry}"]
 insecure = true
 """
@@ -53,36 +41,24 @@ class Released:
     """The workflow's one run, and where it published."""
 
     run: Run
-    application: Path
     repository: str
-
-
-def working_tree(folder: Path) -> Path:
-    """This repository as a commit of now would be: what GitHub would check out."""
-    git = shutil.which("git") or "git"
-    command = [git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=COMMAND_SECONDS)
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory: pytest.TempPathFactory, forge: Forge) -> Released:
     folder = tmp_path_factory.mktemp("act")
-    config = CONFIG.format(registry=forge.registry)
-    application = make_repository(
-        folder / "repository", {"examples/web/Dockerfile": DOCKERFILE, "examples/web/anyarch.toml": config}
-    )
-    repository = f"{forge.registry}/team/web"
+    checkout = working_tree(folder / "anyarch")
+    example = shutil.copytree(checkout / APPLICATION, folder / "example")
+    with (example / "anyarch.toml").open("a") as config:
+        config.write(SETTINGS.format(registry=forge.registry))
+    application = make_repository(folder / "repository", example)
+    repository = f"{forge.registry}/team/static"
     run = run_workflow(
         application,
         work=folder / "work",
         stand_ins={
             "APPLICATION": application,
-            "ANYARCH": working_tree(folder / "anyarch"),
+            "ANYARCH": checkout,
             "UV": forge.uv,
             "PYTHON": Path(sys.executable),
             "DAGGER": forge.dagger,
@@ -93,12 +69,17 @@ def released(tmp_path_factory: pytest.TempPathFactory, forge: Forge) -> Released
         deadline_seconds=RUN_SECONDS,
     )
     assert run.succeeded, run.log
-    return Released(run, application / "examples" / "web", repository)
+    return Released(run, repository)
 
 
 def anyarch(*arguments: str, forge: Forge) -> str:
     """What a person's anyarch prints."""
-    environ = {**os.environ, **forge.credentials}
+    environ = {
+        **os.environ,
+        "ANYARCH_REGISTRY_USERNAME": forge.username,
+        "ANYARCH_REGISTRY_PASSWORD": forge.password,
+        "ANYARCH_INSECURE_REGISTRIES": forge.registry,
+    }
     command = [str(BIN / "anyarch"), *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, env=environ, timeout=COMMAND_SECONDS, check=False
@@ -107,14 +88,13 @@ def anyarch(*arguments: str, forge: Forge) -> str:
     return done.stdout
 
 
-def inspected(reference: str, forge: Forge) -> Sequence[dict[str, object]]:
-    """The index's children as skopeo, which is not ours, reads them."""
-    credentials = [f"--creds={forge.username}:{forge.password}"] if forge.username else []
-    command = ["skopeo", "inspect", "--raw", "--tls-verify=false", *credentials, f"docker://{reference}"]
+def skopeo(reference: str, *flags: str, forge: Forge) -> str:
+    """What skopeo, which is not ours, finds behind a reference."""
+    command = [shutil.which("skopeo") or "skopeo", "inspect", "--tls-verify=false", *flags]
+    command += [f"--creds={forge.username}:{forge.password}", f"docker://{reference}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
     assert done.returncode == 0, done.stderr
-    children: Sequence[dict[str, object]] = json.loads(done.stdout)["manifests"]
-    return children
+    return done.stdout
 
 
 def records(released: Released, folder: Path) -> Path:
@@ -130,11 +110,19 @@ def test_every_job_succeeded(released: Released) -> None:
     assert jobs == {"plan": "success", **builds, "merge": "success"}
 
 
-def test_both_tags_hold_both_platforms(released: Released, forge: Forge) -> None:
-    for tag in ("1.2.3", "latest"):
-        children = inspected(f"{released.repository}:{tag}", forge)
-        platforms = [f"{child['platform']['os']}/{child['platform']['architecture']}" for child in children]
-        assert platforms == list(PLATFORMS)
+@pytest.mark.parametrize("tag", ["1.2.3", "latest"])
+def test_each_tag_holds_every_platform(released: Released, forge: Forge, tag: str) -> None:
+    index = json.loads(skopeo(f"{released.repository}:{tag}", "--raw", forge=forge))
+    children = {
+        f"{child['platform']['os']}/{child['platform']['architecture']}" for child in index["manifests"]
+    }
+    assert len(index["manifests"]) == len(PLATFORMS)
+    assert children == set(PLATFORMS)
+
+
+def test_a_setting_with_every_awkward_character_reaches_the_image(released: Released, forge: Forge) -> None:
+    config = json.loads(skopeo(f"{released.repository}:latest", "--config", forge=forge))
+    assert config["config"]["Labels"]["com.example.words"] == 'it\'s *two* words, "quoted"'
 
 
 def test_each_record_tells_its_run(released: Released) -> None:
@@ -160,9 +148,10 @@ def test_merge_by_hand_from_the_same_records_gives_the_same_index(
     by_workflow = re.search(r"::set-output:: digest=(sha256:[0-9a-f]{64})", released.run.log)
     assert by_workflow
     assert digest == by_workflow[1]
-    assert inspected(f"{released.repository}:by-hand", forge) == inspected(
-        f"{released.repository}:1.2.3", forge
+    by_hand, by_tag = (
+        skopeo(f"{released.repository}:{tag}", "--raw", forge=forge) for tag in ("by-hand", "1.2.3")
     )
+    assert by_hand == by_tag
 
 
 def test_the_password_is_nowhere_in_the_log_or_the_artifacts(released: Released, forge: Forge) -> None:

@@ -46,7 +46,7 @@ import json, os, pathlib, sys
 name = pathlib.Path(sys.argv[0]).name
 if sys.argv[1:] == ["version"]:
     sys.exit(print("dagger v0.21.8"))
-call = {"argv": sys.argv[1:], "password": os.environ.get("PASSWORD"), "cwd": sorted(os.listdir("."))}
+call = {"argv": sys.argv[1:], "password": os.environ.get("ANYARCH_REGISTRY_PASSWORD")}
 calls = pathlib.Path(os.environ["CALLS"])
 platform = os.environ.get("RECORD", "")
 (calls / f"{name}-{sys.argv[1]}-{platform}.json").write_text(json.dumps(call))
@@ -56,7 +56,8 @@ if sys.argv[1] == "plan":
     (folder / "plan.json").write_text("the plan")
     with open(os.environ["GITHUB_OUTPUT"], "a") as output:
         print("matrix=" + os.environ["MATRIX"], "destination=r.example.com/team/web", sep="\\n", file=output)
-        print("source=app/examples/web/con text", "insecure=false", sep="\\n", file=output)
+        print("insecure-registry=r.example.com", file=output)
+        print("source=app/examples/static/con text", "insecure=true", sep="\\n", file=output)
 if os.environ["FAILS"] in sys.argv:
     sys.exit("this platform cannot be built")
 if sys.argv[1] == "call":
@@ -91,9 +92,12 @@ def record(folder: Path, *, failing: str = "nothing") -> Recorded:
         (anyarch / path).parent.mkdir(parents=True, exist_ok=True)
         (anyarch / path).write_text(text)
         (anyarch / path).chmod(0o755)
+    application = folder / "application"
+    application.mkdir()
+    (application / "Dockerfile").write_text("FROM scratch\n")
     calls = folder / "calls"
     calls.mkdir()
-    repository = make_repository(folder / "repository", {"examples/web/Dockerfile": "FROM scratch\n"})
+    repository = make_repository(folder / "repository", application)
     run = run_workflow(
         repository,
         work=folder / "work",
@@ -114,7 +118,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
 
 def test_plan_gets_the_inputs_as_they_are(whole: Recorded) -> None:
-    words = ["plan", "app/examples/web", "--to", "r.example.com/it's mine", "--tag", "1.2.3 latest"]
+    words = ["plan", "app/examples/static", "--to", "r.example.com/it's mine", "--tag", "1.2.3 latest"]
     assert whole.calls["anyarch-plan-"]["argv"] == [*words, "--format", "github"]
 
 
@@ -125,13 +129,13 @@ def test_build_gets_every_planned_argument_as_one_word(whole: Recorded, platform
     publish = [
         "publish",
         "--repository=r.example.com/team/web",
-        "--insecure=false",
+        "--insecure=true",
         "--username=robot account",
     ]
     assert call["argv"] == [
-        *("call", "--progress=plain", "-m", "./anyarch", "build", "--source=app/examples/web/con text"),
+        *("call", "--progress=plain", "-m", "./anyarch", "build", "--source=app/examples/static/con text"),
         *(f"--platform={platform}", *AWKWARD),
-        *(*publish, "--password=env:PASSWORD", "--run-id=1", "--run-attempt=1", "export"),
+        *(*publish, "--password=env:ANYARCH_REGISTRY_PASSWORD", "--run-id=1", "--run-attempt=1", "export"),
         f"--path=records/{attempt}.json",
     ]
 
@@ -144,8 +148,8 @@ def test_each_platform_leaves_a_record_named_by_platform_and_attempt(whole: Reco
 
 def test_merge_gets_the_plan_and_every_record(whole: Recorded) -> None:
     call = whole.calls["anyarch-merge-"]
-    words = ["merge", "--records", "records", "--plan", "plan/plan.json", "--to", "r.example.com/team/web"]
-    assert call["argv"] == [*words, "--tag", "1.2.3 latest", "--format", "github"]
+    words = ["merge", "--records", "records", "--plan", "plan/plan.json"]
+    assert call["argv"] == [*words, "--insecure-registry", "r.example.com", "--format", "github"]
     assert call["records"] == {f"{name}.json": name for name in ("linux-amd64-1", "linux-arm64-1")}
 
 

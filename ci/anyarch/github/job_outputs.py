@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 def plan_outputs(plan: Plan, *, source: str, insecure: bool) -> dict[str, str]:
     """The outputs of ``anyarch plan --format github``.
 
+    That a registry has no TLS is said twice: dagger's flag is a boolean, ``merge`` wants to know which one.
+
     Args:
         plan: The plan.
         source: The build context as a path from where the build jobs start: what ``--source`` gets.
@@ -38,6 +40,7 @@ def plan_outputs(plan: Plan, *, source: str, insecure: bool) -> dict[str, str]:
         "destination": plan.destination,
         "source": source,
         "insecure": "true" if insecure else "false",
+        "insecure-registry": plan.destination.partition("/")[0] if insecure else "",
     }
 
 

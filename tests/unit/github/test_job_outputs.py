@@ -29,11 +29,14 @@ def test_the_matrix_is_one_job_per_platform() -> None:
         "destination": "registry.example.com/team/web",
         "source": "app/web",
         "insecure": "false",
+        "insecure-registry": "",
     }
 
 
-def test_an_insecure_registry_is_said_as_dagger_reads_it() -> None:
-    assert plan_outputs(A_PLAN, source=".", insecure=True)["insecure"] == "true"
+def test_an_insecure_registry_is_said_as_dagger_and_as_merge_read_it() -> None:
+    outputs = plan_outputs(A_PLAN, source=".", insecure=True)
+    assert outputs["insecure"] == "true"
+    assert outputs["insecure-registry"] == "registry.example.com"
 
 
 def test_a_layout_cannot_be_shared_by_jobs() -> None:
