@@ -31,6 +31,8 @@ _CLASS_WORDS: Final = {
     "ConnectError": "no connection",
     "LocalProtocolError": "the request cannot be sent",
 }
+# What OpenSSL makes of an answer in plain HTTP, version by version.
+_PLAIN_ANSWERS: Final = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 _NEVER_REACHED: Final = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
 
 
@@ -55,17 +57,21 @@ def cause_of(error: BaseException) -> Cause:
                 final=True,
                 hint="for a private authority set SSL_CERT_FILE, or put ca.crt into /etc/docker/certs.d/HOST",
             )
-        if isinstance(each, ssl.SSLError) and not isinstance(each, ssl.SSLEOFError) and not reached:
-            return Cause(
-                f"no TLS there ({getattr(each, 'reason', '') or 'handshake failed'})",
-                final=True,
-                hint="if this registry speaks plain HTTP, declare it insecure",
-            )
+        if isinstance(each, ssl.SSLError) and not reached:
+            return _handshake(getattr(each, "reason", "") or "")
         if isinstance(each, socket.gaierror):
             return Cause("the host name cannot be resolved", reached=False)
         if isinstance(each, OSError) and each.errno in _ERRNO_WORDS:
             return Cause(_ERRNO_WORDS[each.errno], reached=reached)
     return Cause(_CLASS_WORDS.get(kind, kind), final=kind == "LocalProtocolError", reached=reached)
+
+
+def _handshake(reason: str) -> Cause:
+    if reason in _PLAIN_ANSWERS:
+        hint = "if this registry speaks plain HTTP, declare it insecure"
+        return Cause("it does not speak TLS", final=True, hint=hint)
+    # Without a reason the connection was cut off, as by a proxy that restarts: worth another try.
+    return Cause(f"the TLS handshake failed ({reason or 'cut off'})", final=bool(reason), reached=False)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

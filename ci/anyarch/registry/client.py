@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
 
 from anyarch.errors import RegistryProtocolError
 from anyarch.registry.auth import Authenticator
-from anyarch.registry.credentials import Credential, credential_for
 from anyarch.registry.refusal import read_refusal
 from anyarch.registry.requests import RequestCounter
 from anyarch.registry.retry import Clock, Retry, RetryableError, gate_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import TypeVar
 
+    from anyarch.registry.credentials import Credential
     from anyarch.registry.requests import Observer, Request
 
     T = TypeVar("T")
@@ -71,10 +72,10 @@ class Client:
         self.origin = Origin.of_registry(host, insecure=options.insecure)
         self.requests = RequestCounter(options.observer)
         self.clock = options.clock
-        self.retry = Retry(gate_of(self.origin), options.deadline_seconds, options.clock)
         self.insecure = options.insecure
         self._given = options.credential
         self._timeouts = options.timeouts
+        self._deadline_seconds = options.deadline_seconds
         self._wire = Wire(self.requests, options.timeouts, options.clock)
         self._auth = Authenticator(
             host=host,
@@ -84,6 +85,11 @@ class Client:
             clock=options.clock,
             token_hosts=options.token_hosts,
         )
+
+    @cached_property
+    def retry(self) -> Retry:
+        """The policy. Made with the first request: the gate belongs to the event loop."""
+        return Retry(gate_of(self.origin), self._deadline_seconds, self.clock)
 
     def url(self, path: str) -> Url:
         """The registry's URL of an API path."""
@@ -206,4 +212,6 @@ class Client:
     async def _find_credential(self) -> Credential | None:
         if self._given is not None:
             return self._given
+        from anyarch.registry.credentials import credential_for  # noqa: PLC0415  most requests need none
+
         return await anyio.to_thread.run_sync(credential_for, self.host)
