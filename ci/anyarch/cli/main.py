@@ -26,6 +26,9 @@ def _version() -> str:
     return version("anyarch")
 
 
+_PURPOSE: Final = (
+    "One image, every architecture, each built on its own native engine, published as one verified tag."
+)
 _COMMANDS: Final = {
     "plan": ("anyarch.cli.plan:plan", "Show what would be built, where, and why. Builds nothing."),
     "run": ("anyarch.cli.run:run", "Build every platform at once, publish, merge, verify and tag."),
@@ -43,17 +46,22 @@ def _app(arguments: Sequence[str]) -> App:
     """
     app = App(
         name="anyarch",
-        help="One image, every architecture, each built on its own native engine, published as one verified tag.",
+        help=_PURPOSE,
         version=_version,
         result_action="return_value",
         print_error=False,
         exit_on_error=False,
-        default_parameter=Parameter(negative=(), show_default=bool),
+        default_parameter=Parameter(negative=(), show_default=_shown_default),
     )
     for name, (where, sentence) in _COMMANDS.items():
         called = arguments[:1] == [name]
         app.command(where, name=name, help=None if called else sentence)
     return app
+
+
+def _shown_default(value: object) -> str:
+    """A default worth showing; that an empty list is empty is not."""
+    return str(value) if value and value is not True else ""
 
 
 def main() -> NoReturn:

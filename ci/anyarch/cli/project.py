@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from anyarch.errors import ConfigError, FileProblemError
+from anyarch.cli.output import note
+from anyarch.errors import AnyarchError, ConfigError, FileProblemError
 from anyarch.release.config import LAYOUT_PREFIX, Config, parse_config
+from anyarch.release.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from anyarch.release.plan import Plan
+    from anyarch.oci.platforms import Platform
 
 CONFIG_NAME: Final = "anyarch.toml"
 _GIT_SECONDS: Final = 10.0
@@ -93,6 +95,24 @@ class Project:
             return None
         changed = self._git(environ, "status", "--porcelain", "--untracked-files=no", "--", ".")
         return f"{commit}-dirty" if changed else commit
+
+    def promised(self, wanted: tuple[Platform, ...], destination: str) -> tuple[Platform, ...]:
+        """The platforms that the index must hold, where anyarch.toml names none.
+
+        ``--platform`` then makes the set; but part of the last plan's set means: build these again. An
+        index that silently lost the others would take the place of one that had them.
+        """
+        if self.config.platforms or not wanted:
+            return wanted
+        try:
+            last = Plan.from_json((self.work / "plan.json").read_bytes(), subject="the last plan")
+        except (OSError, AnyarchError):
+            return wanted
+        planned = tuple(each.platform for each in last.platforms)
+        if last.destination == destination and set(wanted) < set(planned):
+            note(f"part of the last plan ({', '.join(map(str, planned))}); for a smaller one: anyarch plan")
+            return planned
+        return wanted
 
     def excluded(self, destination: str) -> tuple[str, ...]:
         """What lies in the build context without being part of it: our own files."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from anyarch import errors
+from anyarch.engine.narration import instruction_of
 from anyarch.engine.output import Kind, Line
 
 if TYPE_CHECKING:
@@ -23,11 +24,6 @@ _STEPS_MAX: Final = 20_000
 
 # `anyarch.<Class>: <sentence>` is how the pipeline's functions fail (dagger/src/pipeline/failures.py).
 _OURS: Final = re.compile(r"\banyarch\.(?P<name>[A-Z][A-Za-z]+Error): (?P<text>.*)")
-_INSTRUCTION: Final = re.compile(
-    r"withExec (?:/bin/sh -c )?'?(?P<run>.*?)'?"
-    r"|(?:Container)?\.(?:from)\(address: \"(?P<base>[^\"]+)\".*"
-    r"|resolving (?P<resolved>.*)"
-)
 _TRACE: Final = re.compile(r"\s*\[traceparent:[0-9a-f-]+\]")
 
 # In order: the first that matches any line counts.
@@ -102,7 +98,7 @@ class Transcript:
         A failure is printed for every step around it too, innermost first.
         """
         for step in self.failed:
-            instruction = _as_instruction(self.names.get(step, ""))
+            instruction = instruction_of(self.names.get(step, ""))
             if instruction:
                 return step, instruction, self._why.get(step, "no reason given")
         return None
@@ -128,7 +124,7 @@ def explain(transcript: Transcript, *, status: int, subject: Subject) -> errors.
     """
     evidence = list(transcript.evidence())
     ours = _ours(transcript, subject)
-    if ours is not None and not isinstance(ours, errors.BuildFailedError):
+    if ours is not None:
         return ours
     facts = {"platform": subject.platform, "engine": subject.engine, "log": subject.log}
     if line := _first(_DISK_FULL, evidence):
@@ -173,37 +169,40 @@ def _build_failed(
 
 
 def _ours(transcript: Transcript, subject: Subject) -> errors.AnyarchError | None:
-    """The error that a function of ours raised inside the engine, with the class it had there."""
+    """The error that a function of ours raised inside the engine, with the class it had there.
+
+    The client prints it last, as the whole reason of its own failure.
+    """
     lines = [_TRACE.sub("", line.text) for line in transcript.last]
-    for number, line in enumerate(lines):
-        found = _OURS.search(line)
+    for number in reversed(range(len(lines))):
+        found = _OURS.search(lines[number])
         kind = getattr(errors, found["name"], None) if found else None
-        if found is None or not (isinstance(kind, type) and issubclass(kind, errors.AnyarchError)):
-            continue
-        hint, offenders = "", []
-        for following in lines[number + 1 : number + 1 + SHOWN_LINES]:
-            if following.startswith("  → "):
-                hint = following.removeprefix("  → ")
-                break
-            if not following.startswith("  - "):
-                break
-            offenders.append(following.removeprefix("  - "))
-        facts = {"platform": subject.platform, "engine": subject.engine, "log": subject.log}
-        what = f"{subject.platform}: {found['text']}"
-        if issubclass(kind, errors.OffendersError):
-            return kind(what, offenders=offenders, hint=hint, **facts)
-        return kind(what, hint=hint, **facts)
+        if found and isinstance(kind, type) and issubclass(kind, errors.AnyarchError):
+            return _rebuilt(kind, found["text"], lines[number + 1 :], subject)
     return None
 
 
-def _as_instruction(name: str) -> str:
-    """A step's name as the Dockerfile writes it; empty if it is no instruction."""
-    found = _INSTRUCTION.fullmatch(name)
-    if found is None:
-        return ""
-    if found["run"] is not None:
-        return f"RUN {found['run']}"[:300]
-    return f"FROM {found['base'] or found['resolved']}"[:300]
+def _rebuilt(
+    kind: type[errors.AnyarchError], first: str, following: list[str], subject: Subject
+) -> errors.AnyarchError:
+    """The error, from its text: a sentence, lines that show it, offenders, a hint."""
+    what, offenders, hint = [first.removeprefix(f"{subject.platform}: ")], [], ""
+    for line in following:
+        if line.startswith("  → "):
+            hint = line.removeprefix("  → ")
+            break
+        if not line.strip():
+            break
+        if line.startswith("  - "):
+            offenders.append(line.removeprefix("  - "))
+        else:
+            what.append(line)
+    said = f"{subject.platform}: " + "\n".join(what[: SHOWN_LINES + 1])
+    hint = hint or f"the whole log is {subject.log}"
+    facts = {"platform": subject.platform, "engine": subject.engine, "log": subject.log}
+    if issubclass(kind, errors.OffendersError):
+        return kind(said, offenders=offenders, hint=hint, **facts)
+    return kind(said, hint=hint, **facts)
 
 
 def _first(pattern: re.Pattern[str], evidence: Iterable[str]) -> str:

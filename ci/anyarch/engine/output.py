@@ -33,11 +33,15 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line: the step's number (0 where there is none), what happened, and the text."""
+    """One line: the step's number (0 where there is none), what happened, and the text.
+
+    ``took`` is the time as the client writes it (``2.1s``, ``1m4s``) where a step ended, else empty.
+    """
 
     step: int
     kind: Kind
     text: str
+    took: str = ""
 
 
 def parse_line(raw: str) -> Line:
@@ -50,7 +54,7 @@ def parse_line(raw: str) -> Line:
     if match := _LOG.fullmatch(text):
         return Line(step, Kind.PRINTED, match["text"] or "")
     if match := _END.fullmatch(text):
-        return Line(step, Kind(match["how"].lower()), match["name"])
+        return Line(step, Kind(match["how"].lower()), match["name"], match["seconds"])
     if match := _FAILURE.fullmatch(text):
         return Line(step, Kind.FAILURE, match["text"])
     return Line(step, Kind.STARTED, text)

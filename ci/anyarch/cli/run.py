@@ -1,0 +1,83 @@
+"""``anyarch run``: plan → build every platform on its engine → publish → merge → verify → tag."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import anyio
+from cyclopts import Parameter
+
+from anyarch.cli import output, words
+from anyarch.cli.interrupt import interruptible
+from anyarch.cli.project import Project
+from anyarch.cli.releasing import Order, Run
+from anyarch.release.config import parse_destination, parse_duration
+from anyarch.release.plan import DEFAULT_DESTINATION, make_plan, select
+
+
+def run(
+    path: Annotated[Path, Parameter(help="Folder with the Dockerfile and, perhaps, anyarch.toml.")] = Path(),
+    /,
+    *,
+    platform: Annotated[
+        tuple[str, ...], Parameter(help="Platform to build; repeat for more. Others keep their records.")
+    ] = (),
+    engine: Annotated[tuple[str, ...], Parameter(help="PLATFORM=URL of an engine; repeat for more.")] = (),
+    to: Annotated[str, Parameter(help="Repository or oci:DIR.")] = "",
+    tag: Annotated[tuple[str, ...], Parameter(help="Tag to write; repeat for more.")] = (),
+    records: Annotated[Path | None, Parameter(help="Where records are kept; PATH/.anyarch/records.")] = None,
+    insecure_registry: Annotated[
+        tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
+    ] = (),
+    timeout: Annotated[str, Parameter(help="How long one platform may take, such as 90m.")] = "",
+    format: Annotated[Literal["text", "json"], Parameter(help="For people or for programs.")] = "text",  # noqa: A002
+) -> None:
+    """Build all platforms at once, each on its own engine; publish, merge, verify, and tag last.
+
+    Platforms of anyarch.toml, or linux/amd64 and linux/arm64. One that fails does not stop the others, and
+    --platform builds it again and merges it with the records that are there. With no repository, the
+    result is the OCI layout directory dist.
+
+    Example: anyarch run examples/web --to registry.example.com/shop/web --tag 1.4.2 --tag latest
+    """
+    project = Project.load(path)
+    project.check_dockerfile()
+    engines, wanted = words.engines(engine), words.platforms(platform)
+    destination = parse_destination(to or project.config.image or DEFAULT_DESTINATION)
+    plan = make_plan(
+        project.config,
+        platforms=project.promised(wanted, destination),
+        engines=engines,
+        destination=destination,
+        tags=[str(each) for each in words.tags(tag)],
+        revision=project.revision(os.environ),
+    )
+    again = [*(f"--engine={value}" for value in engine), *([f"--to={to}"] if to else [])]
+    again += [*(f"--tag={value}" for value in tag), *([f"--records={records}"] if records else [])]
+    again += [f"--insecure-registry={value}" for value in insecure_registry]
+    order = Order(
+        project=project,
+        plan=plan,
+        now=select(plan, wanted),
+        engines=engines,
+        records=records or project.records,
+        insecure=words.insecure_hosts(insecure_registry, project.config.insecure_registries),
+        credential=words.credential_from(os.environ),
+        timeout_seconds=parse_duration(timeout) if timeout else project.config.timeout_seconds,
+        again=["anyarch", "run", str(path), *again],
+    )
+    project.prepare(plan)
+    _show(order, format)
+
+
+def _show(order: Order, kind: str) -> None:
+    """Carry the order out and print what came of it."""
+    work = Run(order)
+    result = anyio.run(lambda: interruptible(work.carry_out, on_interrupt=output.note, kept=work.kept))
+    if kind == "json":
+        output.say_json(result.document())
+    else:
+        for line in result.lines():
+            output.say(line)
