@@ -82,24 +82,17 @@ def down(*, name: Name = "default") -> None:
 
 
 @app.command
-def status(*, name: Name = "default", format: Format = "text") -> None:  # noqa: A002  the flag's name
+def status(*, name: Name = "default", format: Format = "text") -> int:  # noqa: A002  the flag's name
     """Tell what is known of an engine. Ends with 0 if it answers, with 10 if not: usable in scripts.
 
     Example: anyarch engine status --format json
     """
-
-    async def run() -> None:
-        known = await read_status(name)
-        if format == "json":
-            _print_json(known)
-        else:
-            _print_table(msgspec.to_builtins(known))
-        if known.state != "up":
-            raise EngineUnreachableError(
-                f"engine {name!r} is {known.state}", hint=f"anyarch engine up --name {name}", engine=name
-            )
-
-    anyio.run(run)
+    known = anyio.run(read_status, name)
+    if format == "json":
+        _print_json(known)
+    else:
+        _print_table(msgspec.to_builtins(known))
+    return 0 if known.state == "up" else EngineUnreachableError.exit_code
 
 
 def _platforms(words: tuple[str, ...]) -> tuple[Platform, ...]:

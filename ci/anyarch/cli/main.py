@@ -72,11 +72,11 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit status; every failure is told here and nowhere else."""
     try:
-        _app(arguments)(list(arguments))
+        status = _app(arguments)(list(arguments))
         sys.stdout.flush()
     except BaseException as failure:  # noqa: BLE001  the frame of the program
         return _end(failure, arguments)
-    return 0
+    return status if isinstance(status, int) else 0
 
 
 def _end(failure: BaseException, arguments: Sequence[str]) -> int:

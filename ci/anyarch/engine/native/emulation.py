@@ -89,11 +89,6 @@ def entries(platforms: Iterable[Platform]) -> dict[str, str]:
     return lines
 
 
-def all_entries() -> frozenset[str]:
-    """The names of every entry that we ever make."""
-    return frozenset(_PREFIX + machine.qemu for machine in _MACHINES.values())
-
-
 def _magic(machine: _Machine) -> bytes:
     """The first 20 bytes of an executable ELF file."""
     order: Literal["little", "big"] = "little" if machine.order == _LITTLE else "big"

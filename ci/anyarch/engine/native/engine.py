@@ -13,7 +13,7 @@ from anyarch.engine.native import cgroups, emulation, network, record, remains
 from anyarch.engine.native.build import Installation, install
 from anyarch.engine.native.image import python_sdk
 from anyarch.engine.native.locks import locked
-from anyarch.engine.native.options import UpOptions, digest, engine_config, inherited_environment
+from anyarch.engine.native.options import UpOptions, digest, engine_config
 from anyarch.engine.native.places import Places
 from anyarch.engine.native.process import Process
 from anyarch.engine.native.record import Record
@@ -33,7 +33,8 @@ STOP_SECONDS: Final = 300.0  # the cache is written while stopping; 20 s are usu
 _KILL_SECONDS: Final = 15.0
 _LOCK_SECONDS: Final = 900.0  # another process may be starting or stopping this engine
 _STOP: Final[Signals] = ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, _KILL_SECONDS))
-_KILL: Final[Signals] = ((signal.SIGKILL, _KILL_SECONDS),)
+# Even an engine that is given up is asked first: killed, it would throw its cache away at the next start.
+_GIVE_UP: Final[Signals] = ((signal.SIGTERM, 20.0), (signal.SIGKILL, _KILL_SECONDS))
 
 
 def _silent(_: str) -> None:
@@ -77,8 +78,8 @@ async def up(
             started = await _start(places, options, installed, image, wanted)
         except BaseException:
             with anyio.CancelScope(shield=True):
-                await remains.clear(places, record.read(places.record), _KILL)
-                remains.forget(places)
+                await remains.clear(places, record.read(places.record), _GIVE_UP)
+                await remains.forget(places)
             raise
     if not reachable_servers(resolv_conf()):
         on_event(
@@ -105,14 +106,13 @@ async def down(name: str = "default", *, on_event: Callable[[str], None] = _sile
             on_event(f"stopping engine {name!r}")
         with anyio.CancelScope(shield=True):
             await remains.clear(places, known, _STOP)
-            remains.forget(places)
+            await remains.forget(places)
     return running
 
 
 async def _start(
     places: Places, options: UpOptions, installed: Installation, image: SdkImage | None, wanted: str
 ) -> Record:
-    emulated = emulation.to_emulate(options.emulate, emulation.host_platform())
     remains.prepare_folders(places)
     start = Start(
         places=places,
@@ -121,7 +121,7 @@ async def _start(
         image=image,
         network=await network.lease(places.name),
         hierarchies=cgroups.create(places.name),
-        emulators=emulation.entries(emulated),
+        emulated=emulation.to_emulate(options.emulate, emulation.host_platform()),
     )
     launch = await Launch.begin(start)
     try:
@@ -130,21 +130,7 @@ async def _start(
             process = Process.read(int(str(pid)))
             if process is None:
                 raise EngineStartError("the engine's first process ended at once")
-            made = Record(
-                name=places.name,
-                url=places.url,
-                version=DAGGER_VERSION,
-                pid=process.pid,
-                ticks=process.ticks,
-                boot=process.boot,
-                started=time.time(),
-                options=wanted,
-                prefix=str(installed.prefix),
-                state=str(places.state),
-                native=native_platforms(),
-                emulated=tuple(map(str, emulated)),
-                entries=tuple(start.emulators),
-            )
+            made = _record(start, process, wanted)
             record.write(places.record, made)
             await launch.hear("ready")
         await network.connect(places.name, start.network, process.pid)
@@ -154,6 +140,24 @@ async def _start(
         await launch.end()
     await wait_until_ready(places, process, deadline_seconds=options.deadline_seconds)
     return made
+
+
+def _record(start: Start, process: Process, wanted: str) -> Record:
+    return Record(
+        name=start.places.name,
+        url=start.places.url,
+        version=DAGGER_VERSION,
+        pid=process.pid,
+        ticks=process.ticks,
+        boot=process.boot,
+        started=time.time(),
+        options=wanted,
+        prefix=str(start.installed.prefix),
+        state=str(start.places.state),
+        native=native_platforms(),
+        emulated=tuple(map(str, start.emulated)),
+        entries=tuple(start.emulators),
+    )
 
 
 def _digest(
@@ -169,7 +173,6 @@ def _digest(
         config=engine_config(options),
         image=image.manifest_digest if image else None,
         emulated=emulated,
-        environment=inherited_environment(),
     )
 
 

@@ -87,7 +87,7 @@ def main() -> None:
         become(plan)
     except (OSError, subprocess.SubprocessError) as error:
         say(error=explain(error))
-        sys.exit(1)
+        os._exit(1)
 
 
 def explain(error: Exception) -> str:
@@ -105,7 +105,7 @@ def become(plan: type_plan) -> NoReturn:
     mount_cgroups(plan["cgroups"])
     say(ready=True, registered=registered)
     if sys.stdin.readline().strip() != "go":
-        sys.exit(1)  # the parent is gone: end, and everything here with it
+        os._exit(1)  # the parent is gone: end, and everything here with it
     for command in plan["network"]:
         subprocess.run(command, check=True, capture_output=True, timeout=_NETWORK_SECONDS)
     delegate_cgroups(plan["cgroups"])

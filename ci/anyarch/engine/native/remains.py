@@ -13,6 +13,8 @@ from anyarch.engine.native.places import RUNTIME
 from anyarch.errors import EngineStartError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from anyarch.engine.native.places import Places
     from anyarch.engine.native.process import Signals
     from anyarch.engine.native.record import Record
@@ -31,27 +33,29 @@ async def clear(places: Places, known: Record | None, how: Signals) -> None:
     await cgroups.remove(places.name)
     for path in (places.socket, places.record):
         path.unlink(missing_ok=True)
-    await forget_emulators()
+    if known is not None and known.entries:
+        await _forget_emulators(known.entries)
 
 
-async def forget_emulators() -> None:
-    """Remove the kernel's entries of ours that no running engine needs."""
+async def _forget_emulators(names: Collection[str]) -> None:
+    """Remove those of the kernel's entries that no running engine needs."""
     async with locked(EMULATION_LOCK, deadline_seconds=LOCK_SECONDS):
         needed: set[str] = set()
         for folder in RUNTIME.iterdir():
             other = record.read(folder / "engine.json")
             if other is not None and other.process.alive:
                 needed.update(other.entries)
-        await emulation.forget(set(emulation.all_entries()) - needed)
+        await emulation.forget(set(names) - needed)
 
 
-def forget(places: Places) -> None:
+async def forget(places: Places) -> None:
     """Remove the runtime folder, and the common one with the last engine; the lock inside is ours."""
     shutil.rmtree(places.runtime, ignore_errors=True)
-    with suppress(OSError):
-        if {path.name for path in RUNTIME.iterdir()} <= {EMULATION_LOCK.name}:
-            EMULATION_LOCK.unlink(missing_ok=True)
-            RUNTIME.rmdir()
+    async with locked(EMULATION_LOCK, deadline_seconds=LOCK_SECONDS):
+        if {path.name for path in RUNTIME.iterdir()} == {EMULATION_LOCK.name}:
+            EMULATION_LOCK.unlink()
+            with suppress(OSError):  # somebody else came in just now
+                RUNTIME.rmdir()
 
 
 def prepare_folders(places: Places) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio.streams.buffered import BufferedByteReceiveStream
 
+from anyarch.engine.native import emulation
 from anyarch.engine.native.options import engine_config, inherited_environment
 from anyarch.engine.native.tools import SEARCH_PATH, find
 from anyarch.engine.probe import probe
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from anyarch.engine.native.options import UpOptions
     from anyarch.engine.native.places import Places
     from anyarch.engine.native.process import Process as Identity
+    from anyarch.oci.platforms import Platform
 
 _LAUNCH: Final = Path(__file__).with_name("launch.py")
 _LAUNCH_SECONDS: Final = 30.0
@@ -58,7 +60,12 @@ class Start:
     image: SdkImage | None
     network: Network
     hierarchies: tuple[cgroups.Hierarchy, ...]
-    emulators: Mapping[str, str]  # kernel entries
+    emulated: tuple[Platform, ...]
+
+    @property
+    def emulators(self) -> Mapping[str, str]:
+        """The kernel's entries for them."""
+        return emulation.entries(self.emulated)
 
     def plan(self) -> dict[str, object]:
         """What ``launch.py`` is told."""
