@@ -19,22 +19,18 @@ from dagger import Doc, dag, field, function, object_type
 from pipeline import words
 from pipeline.effects import uncached
 from pipeline.failures import build_failure, plainly
-from pipeline.layout import unpack
+from pipeline.layout import for_platform, unpack
 from pipeline.place import Place
-from pipeline.recipe import Recipe
+from pipeline.recipe import Recipe, annotated
 
 
 @object_type
 class Image:
     """One platform's image. It is built when something of it is asked for."""
 
-    container: Annotated[dagger.Container, Doc("The image as a container, to run or to change further")] = (
-        field()
-    )
     platform: Annotated[str, Doc("The platform that the image is for")] = field()
-    execution: Annotated[str, Doc("native, or emulated where the engine needs QEMU for this platform")] = (
-        field()
-    )
+    execution: Annotated[str, Doc("native, or emulated where the engine needs QEMU for it")] = field()
+    as_made: dagger.Container
     engine: str
     plan: str
     revision: str
@@ -43,13 +39,19 @@ class Image:
     async def of(cls, recipe: Recipe) -> "Image":
         """The image that a recipe makes."""
         return cls(  # type: ignore[call-arg]  # mypy does not see object_type's dataclass
-            container=await recipe.container(),
+            as_made=await recipe.container(),
             platform=str(recipe.platform),
             execution=recipe.execution,
             engine=str(recipe.engine),
             plan=str(recipe.plan or ""),
             revision=recipe.revision or "",
         )
+
+    @function
+    @plainly
+    async def container(self) -> dagger.Container:
+        """Return the image as a container, to run or to change further."""
+        return await self._finished(self.as_made)
 
     @function
     @plainly
@@ -107,9 +109,13 @@ class Image:
             "started": started,
         }
 
+    async def _finished(self, container: dagger.Container) -> dagger.Container:
+        container = await for_platform(container, Platform.parse(self.platform))
+        return annotated(container, plan=self.plan, execution=self.execution, revision=self.revision)
+
     async def _built(self) -> dagger.Container:
         try:
-            return await self.container.sync()
+            return await self._finished(await self.as_made.sync())
         except dagger.QueryError as error:
             raise build_failure(error, subject=self.platform) from error
 

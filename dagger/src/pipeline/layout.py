@@ -1,12 +1,17 @@
-"""From the engine's image archive to an OCI layout directory."""
+"""The engine's image archives: unpacked, and put right where the engine mistakes the platform."""
 
+import json
 import re
 import shutil
 import tarfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import dagger
 from anyarch.errors import ContentError
+from anyarch.oci.digest import Digest
+from anyarch.oci.platforms import Platform
+from dagger import dag
 
 # The archive also has Docker's own manifest.json, which a layout does not need.
 _KEPT: Final = re.compile(r"oci-layout|index\.json|blobs/sha256/[0-9a-f]{64}", re.ASCII)
@@ -28,3 +33,52 @@ def unpack(archive: Path, folder: Path) -> None:
                 shutil.copyfileobj(content, file)
     if not (folder / "index.json").exists():
         raise ContentError("the engine's image archive holds no OCI layout")
+
+
+async def for_platform(container: dagger.Container, platform: Platform) -> dagger.Container:
+    """The same image with a config that says ``platform``.
+
+    An engine of 0.21 gives an image that starts ``FROM scratch`` its own platform instead of the one
+    that was asked for (``util/llbtodagger``: a container made of a directory). Nothing in its interface
+    changes a container's platform, so the image goes out as an archive and comes back corrected.
+    Annotations are lost on the way.
+    """
+    if Platform.parse(await container.platform()) == platform:
+        return container
+    await container.as_tarball().export("mistaken.tar")
+    folder = Path("corrected")
+    unpack(Path("mistaken.tar"), folder)
+    correct(folder, platform)
+    with tarfile.open("corrected.tar", "w") as tar:
+        tar.add(folder, arcname=".")
+    archive = dag.current_module().workdir_file("corrected.tar")
+    return dag.container(platform=dagger.Platform(str(platform))).import_(archive)
+
+
+def correct(folder: Path, platform: Platform) -> None:
+    """Have the one image of a layout say ``platform``."""
+    index = json.loads((folder / "index.json").read_bytes())
+    (child,) = index["manifests"]
+    manifest = _read(folder, child)
+    config = _read(folder, manifest["config"])
+    for field in ("os", "architecture", "variant"):
+        config.pop(field, None)
+    _write(folder, manifest["config"], {**config, **platform.to_oci()})
+    _write(folder, child, manifest)
+    child["platform"] = platform.to_oci()
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def _read(folder: Path, descriptor: dict[str, Any]) -> dict[str, Any]:
+    digest = Digest.parse(descriptor["digest"])
+    document: dict[str, Any] = json.loads((folder / "blobs" / digest.algorithm / digest.hex).read_bytes())
+    return document
+
+
+def _write(folder: Path, descriptor: dict[str, Any], document: dict[str, Any]) -> None:
+    """Put a document in the place of the one that ``descriptor`` names."""
+    old, raw = Digest.parse(descriptor["digest"]), json.dumps(document).encode()
+    (folder / "blobs" / old.algorithm / old.hex).unlink()
+    new = Digest.of(raw)
+    (folder / "blobs" / new.algorithm / new.hex).write_bytes(raw)
+    descriptor.update(digest=str(new), size=len(raw))

@@ -84,8 +84,6 @@ class Recipe:
         )
         for name, value in self.labels.items():
             container = container.with_label(name, value)
-        for name, value in self.annotations().items():
-            container = container.with_annotation(name, value)
         try:
             await container.id()  # reads the Dockerfile and resolves its base images
         except dagger.QueryError as error:
@@ -106,8 +104,10 @@ class Recipe:
             words[f"{side}VARIANT"] = platform.variant
         return {**words, **self.arguments}
 
-    def annotations(self) -> dict[str, str]:
-        """What is written on the manifest; what is not known is left out."""
-        plan = str(self.plan) if self.plan else ""
-        words = {PLAN: plan, EXECUTION: self.execution, REVISION: self.revision or ""}
-        return {name: value for name, value in words.items() if value}
+
+def annotated(container: dagger.Container, *, plan: str, execution: str, revision: str) -> dagger.Container:
+    """Write on the manifest what is known: which plan the image belongs to, who ran it, what was built."""
+    for name, value in ((PLAN, plan), (EXECUTION, execution), (REVISION, revision)):
+        if value:
+            container = container.with_annotation(name, value)
+    return container

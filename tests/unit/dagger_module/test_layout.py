@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 from anyarch.errors import ContentError
-from pipeline.layout import unpack
+from anyarch.oci.digest import Digest
+from anyarch.oci.platforms import Platform
+from anyarch.registry.stores import open_store
+from anyarch.release.found import find_image
+from pipeline.layout import correct, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,3 +66,53 @@ def test_a_link_is_not_followed_and_not_made(tmp_path: Path) -> None:
 def test_an_archive_with_no_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ContentError, match="no OCI layout"):
         unpack(an_archive(tmp_path / "image.tar", {"manifest.json": b"[]"}), tmp_path / "out")
+
+
+def a_layout(folder: Path, config: Mapping[str, object]) -> Digest:
+    """A layout with one image of one layer, as an engine writes it; its manifest's digest."""
+
+    def blob(raw: bytes) -> dict[str, object]:
+        digest = Digest.of(raw)
+        (folder / "blobs/sha256" / digest.hex).write_bytes(raw)
+        return {"digest": str(digest), "size": len(raw)}
+
+    (folder / "blobs/sha256").mkdir(parents=True)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": {
+            "mediaType": "application/vnd.oci.image.config.v1+json",
+            **blob(json.dumps(config).encode()),
+        },
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", **blob(b"a layer")}],
+    }
+    child = {"mediaType": manifest["mediaType"], **blob(json.dumps(manifest).encode())}
+    index = {"schemaVersion": 2, "manifests": [child]}
+    (folder / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
+    (folder / "index.json").write_text(json.dumps(index))
+    return Digest.parse(str(child["digest"]))
+
+
+@pytest.mark.anyio
+async def test_a_mistaken_platform_is_corrected_and_nothing_else_changes(tmp_path: Path) -> None:
+    settings = {"Volumes": {"/data": {}}, "StopSignal": "SIGINT", "Env": ["A=b"]}
+    mistaken = {"architecture": "amd64", "os": "linux", "variant": "v3", "config": settings, "history": []}
+    before = a_layout(tmp_path / "layout", mistaken)
+    correct(tmp_path / "layout", Platform("linux", "arm", "v6"))
+    index = json.loads((tmp_path / "layout/index.json").read_bytes())
+    (child,) = index["manifests"]
+    async with open_store(f"oci:{tmp_path}/layout") as store:  # verifies every digest and size
+        found = await find_image(store, Digest.parse(child["digest"]))
+        assert found.root.digest != before
+        assert found.platform == Platform("linux", "arm", "v6")
+        (layer,) = found.manifest.layers
+        assert await store.has_blob(layer)
+        config = json.loads(await store.get_blob(found.manifest.config, max_bytes=4096))
+    assert config == {
+        "architecture": "arm",
+        "os": "linux",
+        "variant": "v6",
+        "config": settings,
+        "history": [],
+    }
+    assert len(list((tmp_path / "layout/blobs/sha256").iterdir())) == 3
