@@ -19,6 +19,8 @@ from anyarch.release.publish import merge as publish
 from anyarch.release.record import read_records
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from anyarch.release.publish import Release
 
 Format = Literal["text", "json", "github"]
@@ -52,6 +54,7 @@ def merge(
     expected = words.platforms(platform)
     if planned and expected:
         raise UsageError("--plan and --platform both say what must be there", hint="give one of them")
+    insecure = words.insecure_hosts(insecure_registry)
     destination = parse_destination(to or (planned.destination if planned else _no_destination()))
     wanted = words.tags(tag or (planned.tags if planned else ()))
     found = read_records(recordfiles.read_folder(records))
@@ -59,7 +62,7 @@ def merge(
     async def work() -> Release:
         store = open_store(
             destination,
-            insecure=words.insecure_hosts(insecure_registry),
+            insecure=insecure,
             credential=words.credential_from(os.environ),
         )
         async with store:
@@ -72,7 +75,7 @@ def merge(
                 dry_run=dry_run,
             )
 
-    _show(anyio.run(work), format)
+    _show(anyio.run(work), format, insecure)
 
 
 def read_plan(path: Path) -> Plan:
@@ -102,14 +105,14 @@ def _no_destination() -> str:
     )
 
 
-def _show(release: Release, kind: Format) -> None:
+def _show(release: Release, kind: Format, insecure: Sequence[str]) -> None:
     if kind == "json":
-        output.say_json(summary.document(release))
+        output.say_json(summary.document(release, insecure=insecure))
         return
     if kind == "github":
         from anyarch.github.job_outputs import release_outputs  # noqa: PLC0415  only a workflow needs it
         from anyarch.github.outputs import write_outputs  # noqa: PLC0415
 
         write_outputs(release_outputs(release.digest, [str(each.tag) for each in release.tags]))
-    for line in summary.lines(release):
+    for line in summary.lines(release, insecure=insecure):
         (output.note if kind == "github" else output.say)(line)

@@ -83,8 +83,9 @@ class Result:
 
     release: Release
     plan: Plan
-    engines: Mapping[Platform, str]
+    built: Mapping[Platform, summary.Built]
     failed: Mapping[Platform, AnyarchError]
+    insecure: Sequence[str]
 
     def lines(self) -> list[str]:
         """For people."""
@@ -92,7 +93,7 @@ class Result:
             f"warning  {platform} is optional and failed: {error.what.splitlines()[0]}"
             for platform, error in self.failed.items()
         ]
-        return [*summary.lines(self.release, engines=self.engines), *warnings]
+        return [*summary.lines(self.release, built=self.built, insecure=self.insecure), *warnings]
 
     def document(self) -> dict[str, object]:
         """For programs."""
@@ -100,7 +101,7 @@ class Result:
             {"platform": str(platform), "error": type(error).__name__, "message": error.what}
             for platform, error in self.failed.items()
         ]
-        found = summary.document(self.release, engines=self.engines)
+        found = summary.document(self.release, built=self.built, insecure=self.insecure)
         return {**found, "plan": str(self.plan.digest), "failed": failed}
 
 
@@ -145,8 +146,12 @@ class Run:
                 records = self._records()
                 self.merging = True
                 release = await merge(store, records, plan=order.plan, tags=tags)
-        served = {leg.planned.platform: leg.engine for leg in self.legs if leg.state is State.DONE}
-        return Result(release, order.plan, served, failed)
+        built = {
+            leg.planned.platform: summary.Built(leg.engine, leg.seconds)
+            for leg in self.legs
+            if leg.state is State.DONE
+        }
+        return Result(release, order.plan, built, failed, order.insecure)
 
     async def _prepare(self, store: Store, tags: Sequence[Tag]) -> Engines:
         """Find out what is wrong before anything is built: engines, registry, credentials."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from shlex import join
 from typing import TYPE_CHECKING
 
@@ -9,37 +10,50 @@ from anyarch.cli.output import UNKNOWN, seconds, size, table
 from anyarch.release.config import LAYOUT_PREFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from anyarch.oci.platforms import Platform
     from anyarch.release.publish import Release, ReleasedChild, TagResult
 
 
-def lines(release: Release, *, engines: Mapping[Platform, str] | None = None) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Built:
+    """How this very run built a platform. ``seconds`` is the whole time, from call to record."""
+
+    engine: str
+    seconds: float
+
+
+def lines(
+    release: Release, *, built: Mapping[Platform, Built] | None = None, insecure: Collection[str] = ()
+) -> list[str]:
     """The release as text.
 
     Args:
         release: What was merged.
-        engines: Which engine built each platform in this run; without it the column is left out.
+        built: What this run built itself; None where merging was all it did.
+        insecure: Registries without TLS: the way back needs to know them too.
     """
     head = ["PLATFORM", "BUILT", "SECONDS", "SIZE", "DIGEST"]
-    rows = [_row(child) for child in release.children]
+    rows = [_row(child, built or {}) for child in release.children]
     rows += [[str(platform), "missing (optional)", "-", "-", "-"] for platform in release.missing]
-    if engines is not None:
+    if built is not None:
         head.insert(2, "ENGINE")
         platforms = [*(child.platform for child in release.children), *release.missing]
         for row, platform in zip(rows, platforms, strict=True):
-            row.insert(2, engines.get(platform, "(earlier run)"))
+            row.insert(2, built[platform].engine if platform in built else "(earlier run)")
     return [
         *table(head, rows, right=("SECONDS", "SIZE")),
         "",
         f"index  {release.repository}@{release.digest}{_action(release.index_action)}",
         *_tag_lines(release),
-        *_undo_lines(release),
+        *_undo_lines(release, insecure),
     ]
 
 
-def document(release: Release, *, engines: Mapping[Platform, str] | None = None) -> dict[str, object]:
+def document(
+    release: Release, *, built: Mapping[Platform, Built] | None = None, insecure: Collection[str] = ()
+) -> dict[str, object]:
     """The release for programs. Sizes are bytes to download, times seconds, null where unknown."""
     return {
         "schema": 1,
@@ -55,10 +69,10 @@ def document(release: Release, *, engines: Mapping[Platform, str] | None = None)
                 "platform": str(child.platform),
                 "digest": str(child.digest),
                 "execution": child.execution,
-                "seconds": build_seconds(child),
+                "seconds": _seconds(child, built or {}),
                 "size": child.total_bytes,
                 "attestations": child.attestations,
-                "engine": None if engines is None else engines.get(child.platform),
+                "engine": built[child.platform].engine if built and child.platform in built else None,
             }
             for child in release.children
         ],
@@ -71,30 +85,34 @@ def document(release: Release, *, engines: Mapping[Platform, str] | None = None)
             }
             for each in release.tags
         ],
-        "undo": undo_commands(release),
+        "undo": undo_commands(release, insecure),
     }
 
 
-def undo_commands(release: Release) -> list[str]:
+def undo_commands(release: Release, insecure: Collection[str] = ()) -> list[str]:
     """The commands that bring moved tags back to what they pointed at."""
+    host = release.repository.partition("/")[0]
+    plain = [f"--insecure-registry={host}"] if host in insecure else []
     return [
-        join(["anyarch", "rollback", f"{release.repository}:{each.tag}", "--to", str(each.previous)])
+        join(["anyarch", "rollback", f"{release.repository}:{each.tag}", f"--to={each.previous}", *plain])
         for each in _moved(release)
         if each.previous is not None
     ]
 
 
-def build_seconds(child: ReleasedChild) -> float | None:
-    """How long a platform took, its phases together; None if the record does not say."""
+def _seconds(child: ReleasedChild, built: Mapping[Platform, Built]) -> float | None:
+    """How long a platform took: the whole of it where this run built it, else its record's phases."""
+    if child.platform in built:
+        return round(built[child.platform].seconds, 3)
     phases = child.record.seconds
     return round(sum(phases.values()), 3) if phases else None
 
 
-def _row(child: ReleasedChild) -> list[str]:
+def _row(child: ReleasedChild, built: Mapping[Platform, Built]) -> list[str]:
     return [
         str(child.platform),
         child.execution or UNKNOWN,
-        seconds(build_seconds(child)),
+        seconds(_seconds(child, built)),
         size(child.total_bytes),
         str(child.digest),
     ]
@@ -114,10 +132,10 @@ def _was(result: TagResult, release: Release) -> str:
     return f"{would}moved, was {result.previous}" if result.previous else f"{would}new"
 
 
-def _undo_lines(release: Release) -> list[str]:
+def _undo_lines(release: Release, insecure: Collection[str]) -> list[str]:
     if release.dry_run:
         return ["dry run: nothing was written"]
-    commands = undo_commands(release)
+    commands = undo_commands(release, insecure)
     new = [str(each.tag) for each in _moved(release) if each.previous is None]
     found = [f"undo   {command}" for command in commands]
     if new and release.repository.startswith(LAYOUT_PREFIX):
