@@ -203,6 +203,22 @@ def test_other_options_restart_it_on_its_kept_state(host: Host) -> None:
     assert json.loads(engine_json.read_text())["registries"] == {"registry.example.com:5000": {"http": True}}
 
 
+def test_version_2_of_control_groups(host: Host) -> None:
+    script = "umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup"
+    subprocess.run(host.inside("sh", "-c", script), check=True, timeout=_COMMAND_SECONDS)
+    before = host.snapshot()
+    pid = host.up()["pid"]
+    group = Path(f"/proc/{host.pid}/root/sys/fs/cgroup/anyarch-{host.name()}")
+    assert str(pid) in (group / "init" / "cgroup.procs").read_text().split()
+    controllers = (group / "cgroup.controllers").read_text().split()
+    assert (group / "cgroup.subtree_control").read_text().split() == controllers
+    seen_inside = Path(f"/proc/{pid}/root/sys/fs/cgroup")
+    assert (seen_inside / "init").exists()
+    assert not list(seen_inside.glob("anyarch-*"))  # the engine sees its own groups only
+    host.down()
+    assert host.snapshot() == before
+
+
 def test_an_emulated_platform_is_known_while_the_engine_runs(host: Host) -> None:
     def entries(pid: int) -> set[str]:
         script = "mount -t binfmt_misc b /proc/sys/fs/binfmt_misc 2>/dev/null; ls /proc/sys/fs/binfmt_misc"

@@ -32,16 +32,20 @@ def up(
     name: Name = "default",
     format: Format = "text",  # noqa: A002  the flag's name
     insecure_registry: Annotated[
-        tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
+        tuple[str, ...],
+        Parameter(help="HOST:PORT of a registry without TLS; repeat for more.", show_default=False),
     ] = (),
     mirror: Annotated[
         tuple[str, ...],
-        Parameter(help="HOST=URL, for example docker.io=http://10.87.1.2:5000; repeat for more."),
+        Parameter(
+            help="HOST=URL, for example docker.io=http://10.87.1.2:5000; repeat for more.", show_default=False
+        ),
     ] = (),
     emulate: Annotated[
         tuple[str, ...] | None,
         Parameter(
-            help="PLATFORM to run under QEMU, or 'none'; repeat for more. Default: amd64's or arm64's other."
+            help="PLATFORM to run under QEMU, or 'none'; repeat for more. Default: amd64's or arm64's other.",
+            show_default=False,
         ),
     ] = None,
     deadline: Annotated[float, Parameter(help="Seconds for the engine to answer.")] = START_SECONDS,
