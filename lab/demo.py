@@ -6,22 +6,19 @@ builds and pushes by digest, the records are merged, the tag is written last, an
 
 from __future__ import annotations
 
-import os
+import json
 import shlex
 import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from anyarch.cli.output import UNKNOWN, seconds, size, table
 from anyarch.engine.native.places import cache_folder
 from anyarch.errors import INTERRUPTED_EXIT_CODE, AnyarchError
-from anyarch.oci.reference import Tag
-from anyarch.registry.stores import open_store
-from anyarch.release.record import Record
 from rich.console import Console
-from rich.table import Table
 
 from lab import base_images, stack
 from lab.pull_back import pull_and_run
@@ -40,7 +37,6 @@ LAYOUT: Final = "oci:dist"
 ROOT: Final = Path(__file__).parent.parent
 _RUN_SECONDS: Final = 1800.0
 _CHILD_END_SECONDS: Final = 20.0
-_MEBIBYTE: Final = 1024 * 1024
 
 
 class Demo:
@@ -77,82 +73,69 @@ class Demo:
 
         repository = f"{running.registry}/{self._name}/{Path(APPLICATION).name}"
         self.title(f"{APPLICATION} for {', '.join(map(str, platforms))}: build, merge, verify, tag")
-        await self.release(running, repository)
-        records = self.records(platforms)
+        facts = json.loads(await self.release(running, repository))
+        self.say(f"{', '.join(TAGS)} → {facts['digest']}")
 
         self.title("Pulled back out of the tag with skopeo, and run")
-        pulled = await self.pull_all(f"docker://{repository}:{TAGS[-1]}", platforms)
+        await self.pull_all(f"docker://{repository}:{TAGS[-1]}", platforms)
 
-        self.title("The same with no registry: a multi-platform OCI layout")
-        await self.release(running, LAYOUT)
+        self.title(f"The same with no registry: the multi-platform OCI layout {LAYOUT}")
+        layout = json.loads(await self.release(running, LAYOUT))
+        self.say(f"{', '.join(TAGS)} → {layout['digest']}")
         await self.pull_all(f"{LAYOUT}:{TAGS[-1]}", platforms)
 
-        self._console.print()
-        self._console.print(self.table(running, records, pulled))
-        await self.conclude(repository, running)
+        self.conclude(running, facts)
 
-    async def release(self, running: stack.Stack, destination: str) -> None:
-        """Run the installed ``anyarch`` as a user would; its display is ours."""
-        words = [APPLICATION, "--to", destination]
-        words += [f"--platform={platform}" for platform in running.engines]
-        words += [f"--tag={tag}" for tag in TAGS]
-        program = Path(sys.executable).with_name("anyarch")
-        command = [str(program), "run", *words, *running.engine_flags]
-        self.say(f"$ {shlex.join(['anyarch', 'run', *words, *running.engine_flags])}")
-        environment = os.environ | {"ANYARCH_INSECURE_REGISTRIES": running.registry}
-        status = await _foreground(command, environment)
+    async def release(self, running: stack.Stack, destination: str) -> str:
+        """Run the installed ``anyarch`` as a user would, with its progress on our terminal."""
+        words = [APPLICATION, "--to", destination, *(f"--tag={tag}" for tag in TAGS)]
+        words += [*running.engine_flags, "--format=json"]
+        if not destination.startswith("oci:"):
+            words.append(f"--insecure-registry={running.registry}")
+        self._console.print(f"$ anyarch run {shlex.join(words)}", markup=False)
+        status, said = await _foreground([str(Path(sys.executable).with_name("anyarch")), "run", *words])
         if status != 0:
-            raise AnyarchError(
-                f"anyarch run ended with {status}", hint="the engines still run: make demo-down"
-            )
+            raise AnyarchError(f"anyarch run ended with {status}")
+        return said
 
-    def records(self, platforms: Sequence[Platform]) -> Mapping[Platform, Record]:
-        """What the builds left behind."""
-        folder = ROOT / APPLICATION / ".anyarch" / "records"
-        found = {}
-        for platform in platforms:
-            path = folder / f"{platform.slug}.json"
-            found[platform] = Record.from_json(path.read_bytes(), subject=str(path))
-        return found
+    async def pull_all(self, source: str, platforms: Sequence[Platform]) -> None:
+        """Pull and run every platform; say what each said."""
+        pulled: dict[Platform, Pulled] = {}
 
-    async def pull_all(self, source: str, platforms: Sequence[Platform]) -> Mapping[Platform, Pulled]:
-        """Pull and run every platform, one after the other."""
-        pulled = {}
-        for platform in platforms:
+        async def one(platform: Platform) -> None:
             pulled[platform] = await pull_and_run(source, platform)
-            said = pulled[platform].said.replace("\n", "\n             ")
-            self.say(f"{platform!s:<12} {said}")
-        return pulled
 
-    def table(
-        self, running: stack.Stack, records: Mapping[Platform, Record], pulled: Mapping[Platform, Pulled]
-    ) -> Table:
-        """One line for each platform; what is not known is shown as a question mark."""
-        table = Table("platform", "ran", "engine", "seconds", "MiB", "digest")
-        for column in (3, 4):
-            table.columns[column].justify = "right"
-        for platform, record in records.items():
-            seconds = sum(record.seconds.values())
-            table.add_row(
-                str(platform),
-                record.execution or "?",
-                running.engines[platform].name,
-                f"{seconds:.1f}" if record.seconds else "?",
-                f"{pulled[platform].size / _MEBIBYTE:.1f}",
-                str(pulled[platform].digest),
-            )
-        return table
+        async with anyio.create_task_group() as tasks:
+            for platform in platforms:
+                tasks.start_soon(one, platform)
+        for platform in platforms:
+            each = pulled[platform]
+            self.say(f"{platform!s:<12} {each.digest.short}  “{each.said}”")
 
-    async def conclude(self, repository: str, running: stack.Stack) -> None:
-        """Print what exists now and how to undo it."""
-        async with open_store(repository, insecure=[running.registry]) as store:
-            index = await store.get(Tag(TAGS[0]))
+    def conclude(self, running: stack.Stack, facts: Mapping[str, Any]) -> None:
+        """Print what exists now, from what ``anyarch run`` reported, and how to undo it."""
+        names = {info.url: info.name for info in running.engines.values()}
+        rows = [
+            [
+                str(each["platform"]),
+                str(each["execution"] or UNKNOWN),
+                names.get(each["engine"], UNKNOWN),
+                seconds(each["seconds"]),
+                size(each["size"]),
+                str(each["digest"]),
+            ]
+            for each in facts["platforms"]
+        ]
+        head = ["PLATFORM", "BUILT", "ENGINE", "SECONDS", "SIZE", "DIGEST"]
         lines = [
-            f"index   {index.digest}",
-            f"tags    {', '.join(f'{repository}:{tag}' for tag in TAGS)}",
-            f"layout  {LAYOUT.removeprefix('oci:')}/",
-            f"took    {time.monotonic() - self._began:.1f} s; the next `make demo` starts in seconds",
-            "undo    make demo-down",
+            "",
+            *table(head, rows, right=("SECONDS", "SIZE")),
+            "",
+            f"index   {facts['digest']}",
+            *(f"tag     {facts['repository']}:{tag}" for tag in TAGS),
+            f"layout  {LAYOUT}",
+            f"took    {time.monotonic() - self._began:.0f} s; engines and registry still run",
+            "undo    make demo-down && rm -r dist",
         ]
         self._console.print("\n".join(lines), markup=False)
 
@@ -162,14 +145,19 @@ class Demo:
         self.say(f"nothing of the demo runs; what it compiled and downloaded is in {cache_folder()}")
 
 
-async def _foreground(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run a program on our terminal, where a Ctrl-C reaches it as it reaches us: wait for it to clean up."""
-    process = await anyio.open_process(
-        command, stdin=None, stdout=None, stderr=None, env=environment, cwd=ROOT
-    )
+async def _foreground(command: Sequence[str]) -> tuple[int, str]:
+    """Run a program with its progress on our terminal; return its status and what it reports.
+
+    A Ctrl-C on the terminal reaches it as it reaches us: it gets time to clean up.
+    """
+    process = await anyio.open_process(command, stdin=None, stderr=None, cwd=ROOT)
+    assert process.stdout is not None  # noqa: S101  it is a pipe by default
+    said = b""
     try:
         with anyio.fail_after(_RUN_SECONDS):
-            return await process.wait()
+            async for chunk in process.stdout:
+                said += chunk
+            return await process.wait(), said.decode()
     finally:
         with anyio.CancelScope(shield=True):
             for number in (None, signal.SIGTERM, signal.SIGKILL):
@@ -178,6 +166,7 @@ async def _foreground(command: Sequence[str], environment: Mapping[str, str]) ->
                         process.send_signal(number)
                     with anyio.move_on_after(_CHILD_END_SECONDS):
                         await process.wait()
+            await process.aclose()
 
 
 def _first(error: BaseException) -> BaseException:
