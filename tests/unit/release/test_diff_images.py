@@ -7,6 +7,7 @@ import tarfile
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 from anyarch.errors import ContentError, NotFoundError, RegistryUnavailableError, UsageError
 from anyarch.oci.digest import Digest
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
     from anyarch.oci.manifest import Manifest
     from anyarch.release.diff.model import ImagesDiff
-
-pytestmark = pytest.mark.anyio
 
 BASE = archive(
     folder("etc"), member("etc/os", b"debian"), folder("usr/bin"), member("usr/bin/x", b"x", mode=0o755)
@@ -113,10 +112,12 @@ def changed(*members: tuple[tarfile.TarInfo, bytes]) -> AnImage:
         ),
     ],
 )
+@pytest.mark.anyio
 async def test_a_path_that_differs_is_named(members: list[tuple[tarfile.TarInfo, bytes]], line: str) -> None:
     assert await told(image_of(BASE), changed(*members)) == [f"file  {line}"]
 
 
+@pytest.mark.anyio
 async def test_link_targets_and_device_numbers_count() -> None:
     a, b = (
         image_of(archive(symlink("s", to), member("d", type=tarfile.CHRTYPE, device=device)))
@@ -133,6 +134,7 @@ async def test_link_targets_and_device_numbers_count() -> None:
         pytest.param([member("x"), hard_link("y", "x"), member(".wh.z")], id="what the next layer hides"),
     ],
 )
+@pytest.mark.anyio
 async def test_what_does_not_change_the_tree_is_no_difference(
     members: list[tuple[tarfile.TarInfo, bytes]],
 ) -> None:
@@ -140,22 +142,26 @@ async def test_what_does_not_change_the_tree_is_no_difference(
     assert await told(image_of(BASE), image_of(BASE, archive(*members), hiding)) == ["same"]
 
 
+@pytest.mark.anyio
 async def test_the_mode_of_a_symbolic_link_means_nothing() -> None:
     a, b = (image_of(archive(symlink("s", "x", mode=mode))) for mode in (0o777, 0o755))
     assert await told(a, b) == ["same"]
 
 
+@pytest.mark.anyio
 async def test_times_count_when_asked_for() -> None:
     a, b = (image_of(archive(member("d/f", mtime=mtime))) for mtime in (1, 2.5))
     assert await told(a, b) == ["same"]
     assert await told(a, b, DiffOptions(timestamps=True)) == ["file  /d/f  mtime 1 → 2.5"]
 
 
+@pytest.mark.anyio
 async def test_a_directory_without_an_entry_has_no_time_to_differ() -> None:
     a, b = image_of(archive(member("d/f"))), image_of(archive(folder("d", mtime=7), member("d/f")))
     assert await told(a, b, DiffOptions(timestamps=True)) == ["same"]
 
 
+@pytest.mark.anyio
 async def test_settings_come_before_files() -> None:
     a, b = image_of(BASE, settings={"Env": ["PATH=/bin"]}), image_of(archive(), settings={"Cmd": ["x"]})
     assert await told(a, b) == [
@@ -166,6 +172,7 @@ async def test_settings_come_before_files() -> None:
     ]
 
 
+@pytest.mark.anyio
 async def test_what_is_ignored_is_not_compared() -> None:
     a = image_of(BASE, settings={"Labels": {"rev": "1", "name": "x"}})
     b = image_of(
@@ -177,6 +184,7 @@ async def test_what_is_ignored_is_not_compared() -> None:
     assert await told(a, b, DiffOptions(ignore=ignore)) == ["same"]
 
 
+@pytest.mark.anyio
 async def test_a_long_report_ends_with_a_count_unless_all_is_asked_for() -> None:
     found = await diff(image_of(archive()), image_of(archive(*(member(f"{n:03}") for n in range(163)))))
     short, whole = list(lines(found)), list(lines(found, everything=True))
@@ -188,6 +196,7 @@ async def test_a_long_report_ends_with_a_count_unless_all_is_asked_for() -> None
     assert whole[-2] == "linux/amd64  file  /162  only in B: file"
 
 
+@pytest.mark.anyio
 async def test_json_holds_everything() -> None:
     document = json.loads(
         (await diff(image_of(BASE), changed(member("etc/os", b"x"), member("opt/y")))).to_json()
@@ -212,6 +221,7 @@ async def test_json_holds_everything() -> None:
 # --- platforms
 
 
+@pytest.mark.anyio
 async def test_every_platform_of_two_indexes_is_compared() -> None:
     amd64, other = image_of(BASE), changed(member("x"))
     arm64, riscv = image_of(BASE, platform="linux/arm64"), image_of(BASE, platform="linux/riscv64")
@@ -226,6 +236,7 @@ async def test_every_platform_of_two_indexes_is_compared() -> None:
     ]
 
 
+@pytest.mark.anyio
 async def test_a_plain_image_is_compared_with_its_platform_of_an_index() -> None:
     image, recompressed = image_of(BASE), image_of(BASE, compress=COMPRESSIONS["gzip"])
     found = await diff(image, index_of(recompressed), None, recompressed)
@@ -233,6 +244,7 @@ async def test_a_plain_image_is_compared_with_its_platform_of_an_index() -> None
     assert [str(each.platform) for each in found.platforms] == ["linux/amd64"]
 
 
+@pytest.mark.anyio
 async def test_only_the_platforms_asked_for_are_compared() -> None:
     amd64, arm64 = image_of(BASE), image_of(BASE, platform="linux/arm64")
     options = DiffOptions(platforms=(Platform.parse("linux/amd64"),))
@@ -249,6 +261,7 @@ def read_layers(store: MemoryStore) -> list[str]:
     return [digest for call, digest in store.calls if call == "stream_blob"]
 
 
+@pytest.mark.anyio
 async def test_layers_that_both_have_at_the_base_are_read_once() -> None:
     store, top = MemoryStore(), archive(member("a"))
     a, b = image_of(BASE, top), image_of(BASE, archive(member("etc/.wh.os")))
@@ -260,6 +273,7 @@ async def test_layers_that_both_have_at_the_base_are_read_once() -> None:
     assert len(read_layers(store)) == 3
 
 
+@pytest.mark.anyio
 async def test_equal_layers_are_not_read_and_equal_manifests_not_even_opened() -> None:
     store = MemoryStore()
     a, b = image_of(BASE), image_of(BASE, settings={"User": "x"})
@@ -274,6 +288,7 @@ async def test_equal_layers_are_not_read_and_equal_manifests_not_even_opened() -
     assert {digest for _, digest in store.calls} == {str(index.digest)}
 
 
+@pytest.mark.anyio
 async def test_the_same_layer_in_another_place_is_not_taken_for_the_same_tree() -> None:
     top = archive(member("etc/os", b"other"))
     assert await told(image_of(BASE, top), image_of(top, BASE)) != ["same"]
@@ -306,6 +321,7 @@ OTHER_DIGEST = str(Digest.of(b"other"))
     ],
 )
 @pytest.mark.parametrize("swap", [False, True], ids=["as A", "as B"])
+@pytest.mark.anyio
 async def test_an_image_that_lies_is_refused_on_either_side(image: AnImage, word: str, swap: bool) -> None:
     good = image_of(BASE, archive(member("x")))
     name = "new" if swap else "old"
@@ -313,17 +329,20 @@ async def test_an_image_that_lies_is_refused_on_either_side(image: AnImage, word
         await (diff(good, image) if swap else diff(image, good))
 
 
+@pytest.mark.anyio
 async def test_a_base_layer_that_one_config_lies_about_is_read_to_find_out_which() -> None:
     with pytest.raises(ContentError, match=r"^new: layer 1 .*the diff_id is"):
         await diff(image_of(BASE), lying(OTHER_DIGEST))
 
 
+@pytest.mark.anyio
 async def test_an_index_with_a_platform_twice_is_refused() -> None:
     one, two = image_of(BASE), changed(member("x"))
     with pytest.raises(ContentError, match="old: two images for linux/amd64"):
         await diff(index_of(one, two), one, None, two)
 
 
+@pytest.mark.anyio
 async def test_an_index_in_an_index_is_refused() -> None:
     inner = index_of(image_of(BASE))
     outer = Index.build([inner.descriptor.with_platform(Platform.parse("linux/amd64"))])
@@ -331,6 +350,7 @@ async def test_an_index_in_an_index_is_refused() -> None:
         await diff(outer, image_of(BASE))
 
 
+@pytest.mark.anyio
 async def test_something_that_is_no_container_image_is_refused() -> None:
     document = json.loads(image_of(BASE).manifest.raw)
     document["config"]["mediaType"] = "application/vnd.oci.empty.v1+json"
@@ -343,6 +363,7 @@ async def test_something_that_is_no_container_image_is_refused() -> None:
         await diff(artifact, image_of(BASE))
 
 
+@pytest.mark.anyio
 async def test_limits_are_per_image_and_count_the_shared_base_for_both() -> None:
     a, b = changed(member("x")), changed(member("y"))
     enough = len(BASE) + len(archive(member("x")))
@@ -358,6 +379,7 @@ async def test_limits_are_per_image_and_count_the_shared_base_for_both() -> None
         pytest.param(NotFoundError("no such blob"), id="a layer that is gone"),
     ],
 )
+@pytest.mark.anyio
 async def test_a_stores_failure_is_told_as_it_is(failure: Exception) -> None:
     def hook(call: str, _: str) -> None:
         if call == "stream_blob":
@@ -372,9 +394,8 @@ async def test_a_stores_failure_is_told_as_it_is(failure: Exception) -> None:
     assert caught.value is failure
 
 
+@pytest.mark.anyio
 async def test_a_comparison_that_is_cancelled_ends_at_once() -> None:
-    import anyio
-
     class Stuck(MemoryStore):
         async def stream_blob(self, blob: object):  # type: ignore[no-untyped-def]  # noqa: ANN202, ARG002
             yield BASE[:700]
@@ -390,6 +411,7 @@ async def test_a_comparison_that_is_cancelled_ends_at_once() -> None:
 
 
 # --- properties
+# Not asynchronous themselves: Hypothesis ends an example by an exception, which must not end a task.
 
 _NAMES = st.sampled_from(["a", "b", ".wh.a", ".wh..wh..opq"])
 _MEMBERS = st.one_of(
@@ -402,22 +424,22 @@ _LAYERS = st.lists(_MEMBERS, max_size=5, unique_by=lambda each: each[0].name)
 
 @settings(max_examples=25, deadline=None)
 @given(st.data())
-async def test_an_image_equals_itself_packed_in_another_way(data: st.DataObject) -> None:
+def test_an_image_equals_itself_packed_in_another_way(data: st.DataObject) -> None:
     layers = data.draw(st.lists(_LAYERS, min_size=1, max_size=3))
     compress: Callable[[bytes], bytes] = data.draw(st.sampled_from(list(COMPRESSIONS.values())))
     shuffled = [archive(*data.draw(st.permutations(each)), format=tarfile.GNU_FORMAT) for each in layers]
     a = image_of(*(archive(*each) for each in layers), compress=plain)
     b = image_of(*shuffled, archive(), compress=compress)
-    assert (await diff(a, b)).same
+    assert anyio.run(diff, a, b).same
 
 
 @settings(max_examples=25, deadline=None)
 @given(_LAYERS, _LAYERS)
-async def test_both_directions_find_the_same(
+def test_both_directions_find_the_same(
     one: list[tuple[tarfile.TarInfo, bytes]], two: list[tuple[tarfile.TarInfo, bytes]]
 ) -> None:
     a, b = (image_of(BASE, archive(*each)) for each in (one, two))
-    there, back = await diff(a, b), await diff(b, a)
+    there, back = anyio.run(diff, a, b), anyio.run(diff, b, a)
     mirrored = [
         (
             each.name,

@@ -9,7 +9,7 @@ import sys
 import zlib
 from typing import TYPE_CHECKING, Final, Protocol
 
-from anyarch.errors import ContentError
+from anyarch.errors import ContentError, MissingToolError
 from anyarch.release.diff.limits import PIECE_BYTES
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def decompress(chunks: Iterator[bytes], *, subject: str) -> Iterator[bytes]:
 
     Raises:
         ContentError: damaged or truncated compressed data, or something else behind it.
+        MissingToolError: a zstd layer, and no library for it.
     """
     head = b""
     for chunk in chunks:
@@ -114,10 +115,16 @@ class _GzipFrame:
 class _ZstdFrame:
     def __init__(self) -> None:
         # Loaded only where a layer is zstd: most commands and most images never need it.
-        if sys.version_info >= (3, 14):
-            from compression.zstd import ZstdDecompressor  # noqa: PLC0415
-        else:
-            from backports.zstd import ZstdDecompressor  # noqa: PLC0415
+        try:
+            if sys.version_info >= (3, 14):
+                from compression.zstd import ZstdDecompressor  # noqa: PLC0415
+            else:
+                from backports.zstd import ZstdDecompressor  # noqa: PLC0415
+        except ImportError as error:
+            raise MissingToolError(
+                "a layer is compressed with zstd, but Python has no zstd library",
+                hint="install the package backports.zstd, one of anyarch's dependencies",
+            ) from error
         self._inflate = ZstdDecompressor()
 
     @property
