@@ -34,6 +34,7 @@ _COMMANDS: Final = {
     "run": ("anyarch.cli.run:run", "Build every platform at once, publish, merge, verify and tag."),
     "merge": ("anyarch.cli.merge:merge", "Join platforms that were built anywhere into one verified tag."),
     "verify": ("anyarch.cli.verify:verify", "Read a published tag back and check every platform in it."),
+    "diff": ("anyarch.cli.diff:diff", "Are two images the same? Names every difference in config and files."),
     "rollback": ("anyarch.cli.rollback:rollback", "Point a tag at what it pointed at before."),
     "engine": ("anyarch.cli.engine:app", "Run Dagger engines as ordinary processes, with no Docker."),
 }
