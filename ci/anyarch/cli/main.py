@@ -52,6 +52,7 @@ def _app(arguments: Sequence[str]) -> App:
         result_action="return_value",
         print_error=False,
         exit_on_error=False,
+        suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=(), show_default=_shown_default),
     )
     for name, (where, sentence) in _COMMANDS.items():

@@ -71,8 +71,8 @@ class PlainDisplay:
             self._say(leg, f"on {leg.engine}")
         elif leg.state is State.DONE:
             self._say(leg, f"done in {leg.seconds:.1f} s")
-        elif leg.state is State.FAILED and leg.error is not None:
-            self._say(leg, f"FAILED: {leg.error.what.splitlines()[0]}")
+        elif leg.state is State.FAILED:
+            self._say(leg, f"FAILED: {_reason(leg)}")
 
     async def keep(self) -> None:
         """Say every 30 s what a silent leg is doing."""
@@ -102,8 +102,8 @@ class LiveDisplay:
 
     def on_state(self, leg: Leg) -> None:
         """The next drawing shows it."""
-        if leg.state is State.FAILED and leg.error is not None:
-            leg.step = leg.error.what.splitlines()[0]
+        if leg.state is State.FAILED:
+            leg.step = _reason(leg)
         elif leg.state is State.DONE:
             leg.step = ""
 
@@ -131,6 +131,12 @@ class LiveDisplay:
             state = Text(str(leg.state), style=_STYLES.get(leg.state, "cyan"))
             table.add_row(str(leg.planned.platform), state, f"{leg.seconds:6.1f}", Text(leg.step))
         return table
+
+
+def _reason(leg: Leg) -> str:
+    """Why a leg failed, in one line beside its platform."""
+    what = leg.error.what if leg.error else ""
+    return what.partition("\n")[0].removeprefix(f"{leg.planned.platform}: ")
 
 
 def _is_terminal() -> bool:

@@ -54,7 +54,7 @@ class Order:
         insecure: Registries without TLS.
         credential: What the environment gives for the destination; None: what ``docker login`` left.
         timeout_seconds: For each platform.
-        again: The command that repeats this run, without its ``--platform``.
+        again: The command that repeats this run, without its ``--platform`` and ``--engine``.
     """
 
     project: Project
@@ -74,7 +74,8 @@ class Order:
 
     def redo(self, platforms: Sequence[Platform]) -> str:
         """The command that builds just these platforms."""
-        return join([*self.again, *(f"--platform={platform}" for platform in platforms)])
+        engines = [f"--engine={each}={self.engines[each]}" for each in platforms if each in self.engines]
+        return join([*self.again, *(f"--platform={platform}" for platform in platforms), *engines])
 
 
 @dataclass(frozen=True)

@@ -54,8 +54,8 @@ def run(
         tags=[str(each) for each in words.tags(tag)],
         revision=project.revision(os.environ),
     )
-    again = [*(f"--engine={value}" for value in engine), *([f"--to={to}"] if to else [])]
-    again += [*(f"--tag={value}" for value in tag), *([f"--records={records}"] if records else [])]
+    again = [*([f"--to={to}"] if to else []), *(f"--tag={value}" for value in tag)]
+    again += [f"--records={records}"] if records else []
     again += [f"--insecure-registry={value}" for value in insecure_registry]
     order = Order(
         project=project,

@@ -84,9 +84,13 @@ class Transcript:
             yield from self.printed.get(step, ())
 
     def last_words(self) -> str:
-        """Where it stood: the last step that started."""
-        began = (line.text for line in reversed(self.last) if line.kind is Kind.STARTED)
-        return f"its last step was: {_short(next(began, 'none'))}"
+        """Where it stood: the last instruction that began or printed something."""
+        for line in reversed(self.last):
+            if line.kind in {Kind.STARTED, Kind.PRINTED}:
+                instruction = instruction_of(self.names.get(line.step, line.text))
+                if instruction:
+                    return f"its last step was {_short(instruction)}"
+        return "it had not reached the Dockerfile's first instruction"
 
     def counts(self) -> tuple[int, int]:
         """How many steps ended, and how many of them were in the engine's cache."""
@@ -135,7 +139,7 @@ def explain(transcript: Transcript, *, status: int, subject: Subject) -> errors.
         )
     if (line := _first(_ENGINE_GONE, evidence)) and not transcript.failing_instruction():
         return errors.EngineUnreachableError(
-            f"{subject.platform}: the engine {subject.engine} does not answer any more: {line}",
+            f"{subject.platform}: the Dagger client cannot work with the engine {subject.engine}: {line}",
             hint=f"see {subject.log}; `anyarch engine status` shows the native engines",
             **facts,
         )
