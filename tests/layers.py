@@ -6,11 +6,10 @@ import gzip
 import hashlib
 import io
 import tarfile
-from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from anyarch.oci import strict_json
-from anyarch.oci.descriptor import Descriptor
 from anyarch.oci.digest import Digest
 from anyarch.oci.manifest import Image, Manifest
 from anyarch.oci.media_type import MediaType
@@ -21,6 +20,8 @@ from anyarch.release.diff.entry import Entry, Kind
 from anyarch.release.diff.file_tree import FileTree
 from anyarch.release.diff.limits import Budget, Limits
 from anyarch.release.diff.tar_stream import read_entries
+
+from tests.builders import BuiltImage, blob_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -141,19 +142,10 @@ def paths_of(*layers: Sequence[tuple[tarfile.TarInfo, bytes]]) -> list[str]:
     return list(tree_of(*layers))
 
 
-@dataclass(frozen=True)
-class AnImage:
-    manifest: Image
-    platform: Platform
-    blobs: dict[Digest, bytes]
-
-    @property
-    def descriptor(self) -> Descriptor:
-        return self.manifest.descriptor.with_platform(self.platform)
-
-    def put_into(self, store: MemoryStore) -> None:
-        store.blobs |= self.blobs
-        store.plant(self.manifest.digest, self.manifest)
+def plant(store: MemoryStore, image: BuiltImage) -> None:
+    """Put an image into a store without any check."""
+    store.blobs |= image.blobs
+    store.plant(image.digest, image.manifest)
 
 
 def image_of(
@@ -162,7 +154,7 @@ def image_of(
     settings: Mapping[str, object] | None = None,
     compress: Callable[[bytes], bytes] = plain,
     fields: Mapping[str, object] | None = None,
-) -> AnImage:
+) -> BuiltImage:
     """An image of uncompressed archives; ``settings`` is the config's ``config``, ``fields`` lie over it."""
     parsed = Platform.parse(platform)
     config = strict_json.dumps(
@@ -177,13 +169,10 @@ def image_of(
     document = {
         "schemaVersion": 2,
         "mediaType": MediaType.OCI_MANIFEST,
-        "config": _blob(config, MediaType.OCI_CONFIG),
-        "layers": [_blob(blob, _LAYER) for blob in blobs],
+        "config": blob_of(config, MediaType.OCI_CONFIG).to_oci(),
+        "layers": [blob_of(blob, _LAYER).to_oci() for blob in blobs],
     }
     manifest = Manifest.from_bytes(strict_json.dumps(document))
     assert isinstance(manifest, Image)
-    return AnImage(manifest, parsed, {Digest.of(each): each for each in [config, *blobs]})
-
-
-def _blob(content: bytes, media_type: str) -> dict[str, object]:
-    return Descriptor(media_type=media_type, digest=Digest.of(content), size=len(content)).to_oci()
+    contents = {Digest.of(each): each for each in (config, *blobs)}
+    return BuiltImage(manifest, parsed, MappingProxyType(contents), MappingProxyType({}))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from anyarch.errors import INTERRUPTED_EXIT_CODE, AnyarchError, OffendersError, UsageError
+from anyarch.errors import INTERRUPTED_EXIT_CODE, AnyarchError, ImagesDifferError, OffendersError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -87,6 +87,8 @@ def _end(failure: BaseException, arguments: Sequence[str]) -> int:
     if isinstance(cause, CycloptsError):
         cause = UsageError(str(cause), hint=f"see anyarch {_command(arguments)}--help")
     match cause:
+        case ImagesDifferError():
+            return cause.exit_code  # no failure: what differs has been printed as the result
         case AnyarchError():
             _tell(cause, as_json=_wants_json(arguments))
             return cause.exit_code

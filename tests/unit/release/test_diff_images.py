@@ -20,15 +20,16 @@ from anyarch.release.diff.text import lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.builders import BuiltImage
 from tests.layers import (
     COMPRESSIONS,
-    AnImage,
     archive,
     folder,
     hard_link,
     image_of,
     member,
     plain,
+    plant,
     symlink,
 )
 from tests.memory_store import MemoryStore
@@ -44,33 +45,33 @@ BASE = archive(
 )
 
 
-def index_of(*images: AnImage) -> Index:
+def index_of(*images: BuiltImage) -> Index:
     return Index.build([image.descriptor for image in images])
 
 
-def at(store: MemoryStore, manifest: Manifest | AnImage, name: str) -> ImageAt:
-    found = manifest.manifest if isinstance(manifest, AnImage) else manifest
+def at(store: MemoryStore, manifest: Manifest | BuiltImage, name: str) -> ImageAt:
+    found = manifest.manifest if isinstance(manifest, BuiltImage) else manifest
     store.plant(found.digest, found)
     return ImageAt(store=store, target=found.digest, name=name)
 
 
 async def diff(
-    a: AnImage | Index, b: AnImage | Index, options: DiffOptions | None = None, *parts: AnImage
+    a: BuiltImage | Index, b: BuiltImage | Index, options: DiffOptions | None = None, *parts: BuiltImage
 ) -> ImagesDiff:
     store = MemoryStore()
     for image in [a, b, *parts]:
-        if isinstance(image, AnImage):
-            image.put_into(store)
+        if isinstance(image, BuiltImage):
+            plant(store, image)
     return await diff_images(at(store, a, "old"), at(store, b, "new"), options)
 
 
-async def told(a: AnImage, b: AnImage, options: DiffOptions | None = None) -> list[str]:
+async def told(a: BuiltImage, b: BuiltImage, options: DiffOptions | None = None) -> list[str]:
     """The report's lines about differences, without the platform."""
     found = [line for line in lines(await diff(a, b, options)) if line.startswith("linux/amd64  ")]
     return [line.removeprefix("linux/amd64  ") for line in found]
 
 
-def changed(*members: tuple[tarfile.TarInfo, bytes]) -> AnImage:
+def changed(*members: tuple[tarfile.TarInfo, bytes]) -> BuiltImage:
     return image_of(BASE, archive(*members))
 
 
@@ -265,8 +266,8 @@ def read_layers(store: MemoryStore) -> list[str]:
 async def test_layers_that_both_have_at_the_base_are_read_once() -> None:
     store, top = MemoryStore(), archive(member("a"))
     a, b = image_of(BASE, top), image_of(BASE, archive(member("etc/.wh.os")))
-    a.put_into(store)
-    b.put_into(store)
+    plant(store, a)
+    plant(store, b)
     found = await diff_images(at(store, a, "a"), at(store, b, "b"))
     assert [each.name for each in found.platforms[0].differences] == ["/a", "/etc/os"]
     assert read_layers(store).count(str(Digest.of(BASE))) == 1
@@ -277,8 +278,8 @@ async def test_layers_that_both_have_at_the_base_are_read_once() -> None:
 async def test_equal_layers_are_not_read_and_equal_manifests_not_even_opened() -> None:
     store = MemoryStore()
     a, b = image_of(BASE), image_of(BASE, settings={"User": "x"})
-    a.put_into(store)
-    b.put_into(store)
+    plant(store, a)
+    plant(store, b)
     found = await diff_images(at(store, a, "a"), at(store, b, "b"))
     assert [each.area for each in found.platforms[0].differences] == ["config.user"]
     assert read_layers(store) == []
@@ -297,7 +298,7 @@ async def test_the_same_layer_in_another_place_is_not_taken_for_the_same_tree() 
 # --- images that lie
 
 
-def lying(*diff_ids: str, layers: tuple[bytes, ...] = (BASE,), rootfs: object = None) -> AnImage:
+def lying(*diff_ids: str, layers: tuple[bytes, ...] = (BASE,), rootfs: object = None) -> BuiltImage:
     return image_of(*layers, fields={"rootfs": rootfs or {"type": "layers", "diff_ids": list(diff_ids)}})
 
 
@@ -322,7 +323,7 @@ OTHER_DIGEST = str(Digest.of(b"other"))
 )
 @pytest.mark.parametrize("swap", [False, True], ids=["as A", "as B"])
 @pytest.mark.anyio
-async def test_an_image_that_lies_is_refused_on_either_side(image: AnImage, word: str, swap: bool) -> None:
+async def test_an_image_that_lies_is_refused_on_either_side(image: BuiltImage, word: str, swap: bool) -> None:
     good = image_of(BASE, archive(member("x")))
     name = "new" if swap else "old"
     with pytest.raises(ContentError, match=f"^{name}: .*{word}"):
@@ -354,10 +355,11 @@ async def test_an_index_in_an_index_is_refused() -> None:
 async def test_something_that_is_no_container_image_is_refused() -> None:
     document = json.loads(image_of(BASE).manifest.raw)
     document["config"]["mediaType"] = "application/vnd.oci.empty.v1+json"
-    artifact = AnImage(
+    artifact = BuiltImage(
         type(image_of(BASE).manifest).from_bytes(json.dumps(document).encode()),  # type: ignore[arg-type]
         Platform.parse("linux/amd64"),
         image_of(BASE).blobs,
+        {},
     )
     with pytest.raises(ContentError, match="is no container image"):
         await diff(artifact, image_of(BASE))
@@ -387,8 +389,8 @@ async def test_a_stores_failure_is_told_as_it_is(failure: Exception) -> None:
 
     store = MemoryStore(hook=hook)
     a, b = image_of(BASE), changed(member("x"))
-    a.put_into(store)
-    b.put_into(store)
+    plant(store, a)
+    plant(store, b)
     with pytest.raises(type(failure)) as caught:
         await diff_images(at(store, a, "a"), at(store, b, "b"))
     assert caught.value is failure
@@ -403,8 +405,8 @@ async def test_a_comparison_that_is_cancelled_ends_at_once() -> None:
 
     store = Stuck()
     a, b = image_of(BASE), changed(member("x"))
-    a.put_into(store)
-    b.put_into(store)
+    plant(store, a)
+    plant(store, b)
     with anyio.move_on_after(0.05) as scope:
         await diff_images(at(store, a, "a"), at(store, b, "b"))
     assert scope.cancelled_caught
