@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 USERNAME: Final = "robot"
 PASSWORD: Final = "canary-password-7f3a"
 IDENTITY_TOKEN: Final = "canary-identity-91bc"
+COOKIE: Final = "session=canary-cookie; Path=/"
 TOKEN_PREFIX: Final = "canary-token-"
 
 Action = Literal[
@@ -81,6 +82,7 @@ class Switches:
     tags_link: str = ""
     content_encoding: str = ""
     ranges: bool = True
+    range_shift: int = 0  # ranges begin this many bytes too late
 
 
 class FakeRegistry:
@@ -309,7 +311,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(self._head(reply) + body)
 
     def _head(self, reply: Reply) -> bytes:
-        headers = {"Content-Length": str(len(reply.body)), **reply.headers}
+        headers = {"Content-Length": str(len(reply.body)), "Set-Cookie": COOKIE, **reply.headers}
         lines = [f"HTTP/1.1 {reply.status} {'OK' if reply.status < 400 else 'No'}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

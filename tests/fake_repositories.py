@@ -184,7 +184,8 @@ class Repositories:
         if switches.blob_redirect:
             signed = f"/storage/{name}/blob/{digest}?X-Amz-Signature=canary-signature"
             return Reply(307, {"Location": switches.blob_redirect + signed})
-        return _part(seen, blob, {"Docker-Content-Digest": digest}, ranges=switches.ranges)
+        headers = {"Docker-Content-Digest": digest}
+        return _part(seen, blob, headers, ranges=switches.ranges, shift=switches.range_shift)
 
     def _upload(self, seen: Seen, name: str, session: str, switches: Switches) -> Reply | None:
         if seen.method == "POST" and not session:
@@ -222,12 +223,12 @@ class Repositories:
         return failure(404, "BLOB_UNKNOWN", "gone") if blob is None else _part(seen, blob, {}, ranges=True)
 
 
-def _part(seen: Seen, blob: bytes, headers: Mapping[str, str], *, ranges: bool) -> Reply:
+def _part(seen: Seen, blob: bytes, headers: Mapping[str, str], *, ranges: bool, shift: int = 0) -> Reply:
     headers = {"Content-Type": "application/octet-stream", **headers}
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", seen.headers.get("Range", ""))
     if asked is None or not ranges or seen.method == "HEAD":
         return Reply(200, headers, blob)
-    first, last = int(asked[1]), int(asked[2] or len(blob) - 1)
+    first, last = int(asked[1]) + shift, int(asked[2] or len(blob) - 1)
     return Reply(
         206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(blob)}"}, blob[first : last + 1]
     )

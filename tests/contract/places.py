@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 from anyarch.oci.reference import Repository
+from anyarch.registry.client import Options
+from anyarch.registry.credentials import Credential
 from anyarch.registry.layout import LayoutStore
 from anyarch.registry.store import RegistryStore
 
-from tests.fake_registry import FakeRegistry
+from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry
 from tests.memory_store import MemoryStore
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     AnyStore = RegistryStore | LayoutStore | MemoryStore
 
+# bcrypt of PASSWORD, of the least cost
+_HTPASSWD: Final = f"{USERNAME}:$2b$04$anyarchTestSaltAnyarcevDj79XW5UDW4WlkHrDssjY8n0Jrj/me\n"
 _START_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.02
 
@@ -36,8 +40,8 @@ class Place:
     open: Callable[[str], AnyStore]
 
 
-def _registry(host: str) -> Place:
-    return Place(lambda path: RegistryStore(Repository(host, path)))
+def _registry(host: str, options: Options | None = None) -> Place:
+    return Place(lambda path: RegistryStore(Repository(host, path), options))
 
 
 @contextmanager
@@ -59,14 +63,30 @@ def memory(_folder: Path) -> Iterator[Place]:
 @contextmanager
 def docker_registry(folder: Path) -> Iterator[Place]:
     """Debian's distribution 2.8."""
+    with _docker_registry(folder, "") as host:
+        yield _registry(host)
+
+
+@contextmanager
+def docker_registry_with_password(folder: Path) -> Iterator[Place]:
+    """The same, asking for a password by Basic authentication."""
+    (folder / "htpasswd").write_text(_HTPASSWD)
+    options = Options(credential=Credential(USERNAME, PASSWORD))
+    auth = f'auth: {{htpasswd: {{realm: contract, path: "{folder}/htpasswd"}}}}\n'
+    with _docker_registry(folder, auth) as host:
+        yield _registry(host, options)
+
+
+@contextmanager
+def _docker_registry(folder: Path, more: str) -> Iterator[str]:
     host = f"127.0.0.1:{_free_port()}"
     config = folder / "config.yml"
     config.write_text(
         "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {inmemory: {}}\n"
-        f'http: {{addr: "{host}"}}\n'
+        f'http: {{addr: "{host}"}}\n{more}'
     )
     with server("docker-registry", ["serve", str(config)], host, hint="apt-get install docker-registry"):
-        yield _registry(host)
+        yield host
 
 
 @contextmanager
@@ -89,6 +109,7 @@ PLACES: Final[Mapping[str, Callable[[Path], AbstractContextManager[Place]]]] = {
     "fake registry": fake_registry,
     "OCI layout": layout,
     "docker-registry 2.8": docker_registry,
+    "docker-registry 2.8 with a password": docker_registry_with_password,
 }
 
 

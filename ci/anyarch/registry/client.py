@@ -177,8 +177,6 @@ class Client:
                     return
                 target = answer.url.join(answer.header("location"))
             check_elsewhere(target, registry=self.origin, insecure=self.insecure)
-            if request.url.origin.scheme == "https" and target.origin.scheme == "http":
-                raise RegistryProtocolError(f"{request}: redirects from https to {target.redacted}")
             # Once away, never again with a credential, not even back home.
             at_home = at_home and target.origin == self.origin
             request = request.to(target)

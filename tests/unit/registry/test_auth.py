@@ -114,6 +114,19 @@ async def test_bad_credentials_are_final_and_say_what_to_do(
     assert clock.slept == []
 
 
+async def test_a_password_that_was_changed_meanwhile_is_not_shown_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with FakeRegistry(auth="basic") as registry:
+        async with store_in(registry) as store:
+            await store.head(Tag("v1"))
+            before = len(registry.seen)
+            monkeypatch.setattr("tests.fake_registry._is_credential", lambda _value: False)
+            with pytest.raises(AuthenticationError):
+                await store.head(Tag("v1"))
+        assert len(registry.seen) == before + 1
+
+
 async def test_ecr_gets_its_own_hint() -> None:
     from anyarch.registry.auth import Authenticator
     from anyarch.registry.urls import Origin

@@ -105,9 +105,9 @@ async def test_entries_and_fields_of_others_stay(layout: LayoutStore) -> None:
 
 
 async def test_an_unchanged_tag_is_not_written_again(layout: LayoutStore) -> None:
-    before = (layout.path / "index.json").stat()
+    before = (layout.path / "index.json").stat().st_ino
     await layout.put(V1, IMAGE.manifest)
-    assert (layout.path / "index.json").stat() == before
+    assert (layout.path / "index.json").stat().st_ino == before
 
 
 async def test_many_writers_lose_no_tag(layout: LayoutStore) -> None:

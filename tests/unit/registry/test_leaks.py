@@ -29,6 +29,7 @@ CANARIES = (
     IDENTITY_TOKEN,
     TOKEN_PREFIX,
     base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode(),
+    "canary-cookie",
 )
 IN_URLS = ("canary-signature", "canary-state")
 CREDENTIALS = [
@@ -70,6 +71,7 @@ async def test_a_second_origin_never_sees_a_credential(auth: str, credential: Cr
             assert config == IMAGE.blobs[IMAGE.manifest.config.digest]
             assert await store.has_blob(IMAGE.manifest.config)
         assert {seen.method for seen in storage.seen} == {"PUT", "GET", "HEAD"}
+        assert "canary-cookie" not in saw(registry)
         told = saw(storage)
         assert "authorization" not in told.lower()
         assert "cookie" not in told.lower()
@@ -121,6 +123,17 @@ async def test_upload_locations_that_are_not_followed(location: str) -> None:
             with pytest.raises(RegistryProtocolError) as refused:
                 await upload(store, IMAGE)
         assert registry.asked("PUT", "upload") == 0
+    assert_shows_nothing(str(refused.value))
+
+
+@pytest.mark.parametrize("origin", ["http://storage.example.com", "http://169.254.169.254"])
+async def test_redirects_that_are_not_followed(origin: str) -> None:
+    with FakeRegistry() as registry:
+        async with store_in(registry, Credential(USERNAME, PASSWORD)) as store:
+            await upload(store, IMAGE)
+            registry.switches.blob_redirect = origin
+            with pytest.raises(RegistryProtocolError, match="which is not https") as refused:
+                await store.get_blob(IMAGE.manifest.config, max_bytes=10_000)
     assert_shows_nothing(str(refused.value))
 
 

@@ -271,6 +271,16 @@ async def test_a_download_that_breaks_is_picked_up(ranges: bool) -> None:
     assert all(asked[1:])
 
 
+async def test_a_resume_that_brings_other_bytes_is_refused() -> None:
+    content = bytes(range(256)) * 2048
+    with FakeRegistry(range_shift=5) as registry:
+        registry.repositories.by_name["team/app"] = Held(blobs={str(Digest.of(content)): content})
+        registry.faults.append(Fault("truncated", method="GET"))
+        async with store_in(registry) as store:
+            with pytest.raises(RegistryProtocolError, match="another range"):
+                await store.get_blob(blob_of(content), max_bytes=len(content))
+
+
 async def test_a_blob_that_is_not_its_digest_is_refused_before_its_last_chunk() -> None:
     content = b"x" * 300_000
     blob = blob_of(content)
