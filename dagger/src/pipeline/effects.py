@@ -1,4 +1,4 @@
-"""Functions that change something outside the engine."""
+"""How long the engine may answer a call from its cache; the SDK's own answer is seven days."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,10 +9,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def uncached(method: F) -> F:
-    """Offer a function that is run at every call.
+    """Offer a function that changes something outside the engine: it runs at every call.
 
-    Without it the engine would answer a second equal call from its cache for seven days: nothing would
-    be pushed, and the call would look as if it had been.
+    Remembered, a second equal call would push nothing and look as if it had.
     """
-    offered: F = function(cache="never")(method)  # type: ignore[call-overload]  # the SDK's overloads lack it
+    return _offered(method, "never")
+
+
+def cached_in_session(method: F) -> F:
+    """Offer a function that only describes what is to be done: it runs once in each ``dagger call``.
+
+    Remembered longer, a base image's tag would not be looked up again for days, and what the function
+    returned could name objects of a session that has ended. The build's own steps stay cached.
+    """
+    return _offered(method, "session")
+
+
+def _offered(method: F, cache: str) -> F:
+    offered: F = function(cache=cache)(method)  # type: ignore[call-overload]  # the SDK's overloads lack it
     return offered

@@ -14,10 +14,10 @@ from anyarch.errors import AnyarchError, PartialBuildError
 from anyarch.oci.digest import Digest
 from anyarch.oci.platforms import Platform
 from anyarch.release.record import BuildFacts, Record, record_from_store
-from dagger import Doc, dag, field, function, object_type
+from dagger import Doc, dag, field, object_type
 
 from pipeline import words
-from pipeline.effects import uncached
+from pipeline.effects import cached_in_session, uncached
 from pipeline.failures import build_failure, plainly
 from pipeline.layout import for_platform, unpack
 from pipeline.place import Place
@@ -47,13 +47,13 @@ class Image:
             revision=recipe.revision or "",
         )
 
-    @function
+    @cached_in_session
     @plainly
     async def container(self) -> dagger.Container:
         """Return the image as a container, to run or to change further."""
         return await self._finished(self.as_made)
 
-    @function
+    @cached_in_session
     @plainly
     async def layout(self) -> dagger.Directory:
         """Build the image and return it as an OCI layout directory with this one image."""

@@ -45,13 +45,14 @@ async def for_platform(container: dagger.Container, platform: Platform) -> dagge
     """
     if Platform.parse(await container.platform()) == platform:
         return container
-    await container.as_tarball().export("mistaken.tar")
-    folder = Path("corrected")
-    unpack(Path("mistaken.tar"), folder)
-    correct(folder, platform)
-    with tarfile.open("corrected.tar", "w") as tar:
-        tar.add(folder, arcname=".")
-    archive = dag.current_module().workdir_file("corrected.tar")
+    # Several platforms may be corrected at once.
+    mistaken, layout, corrected = (Path(f"{platform.slug}{end}") for end in (".tar", "", "-corrected.tar"))
+    await container.as_tarball().export(str(mistaken))
+    unpack(mistaken, layout)
+    correct(layout, platform)
+    with tarfile.open(corrected, "w") as tar:
+        tar.add(layout, arcname=".")
+    archive = dag.current_module().workdir_file(str(corrected))
     return dag.container(platform=dagger.Platform(str(platform))).import_(archive)
 
 

@@ -9,10 +9,10 @@ from anyarch.release import publish
 from anyarch.release.plan import Plan
 from anyarch.release.record import read_records
 from anyarch.release.verify import verify as verify_release
-from dagger import Doc, Ignore, function, object_type
+from dagger import Doc, Ignore, object_type
 
 from pipeline import words
-from pipeline.effects import uncached
+from pipeline.effects import cached_in_session, uncached
 from pipeline.failures import plainly
 from pipeline.image import Image, published
 from pipeline.place import Place
@@ -43,7 +43,7 @@ Insecure: TypeAlias = Annotated[bool, Doc("The registry speaks plain HTTP; the e
 class Anyarch:
     """Multi-platform images: each platform built on an engine of its own, joined to one verified tag."""
 
-    @function
+    @cached_in_session
     @plainly
     async def build(
         self,
