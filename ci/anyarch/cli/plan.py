@@ -56,34 +56,36 @@ def plan(
     )
     if format == "github":
         _write_outputs(planned, project, insecure_registry)
-        project.prepare(planned)
-        return
     project.prepare(planned)
+    if format == "github":
+        return
     from anyarch.cli.engines import choices  # noqa: PLC0415  a workflow's runners choose for themselves
 
     async def choose() -> dict[Platform, Choice]:
         return await choices(planned.platforms, flags=engines)
 
     chosen = anyio.run(choose)
-    settings = [
-        ("destination", planned.destination, _why(to, project.config.image)),
-        ("tags", " ".join(planned.tags) or "-", _why(tag, project.config.tags)),
-        ("context", project.source, _why("", project.config.build.context != ".")),
-        ("dockerfile", planned.build.dockerfile, _why("", planned.build.dockerfile != "Dockerfile")),
-        ("target", planned.build.target or "(last stage)", _why("", planned.build.target)),
-        ("args", " ".join(planned.build.args) or "-", _why("", planned.build.args)),
-        ("secrets", " ".join(planned.build.secrets) or "-", _why("", planned.build.secrets)),
-        ("timeout", f"{project.config.timeout_seconds} s", _why("", None)),
-        ("revision", planned.revision or output.UNKNOWN, "git"),
-    ]
     rows = [
         (str(each.platform), each.why, "yes" if each.required else "no", *_engine(chosen[each.platform]))
         for each in planned.platforms
     ]
-    if format == "json":
-        _say_json(planned, settings, rows)
-    else:
-        _say_table(planned, settings, rows)
+    show = _say_json if format == "json" else _say_table
+    show(planned, _settings(planned, project, to=to, tag=tag), rows)
+
+
+def _settings(planned: Plan, project: Project, *, to: str, tag: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Each setting, its value, and who decided it."""
+    build = planned.build
+    return [
+        ("destination", planned.destination, _why(to, project.config.image)),
+        ("tags", " ".join(planned.tags) or "-", _why(tag, project.config.tags)),
+        ("context", project.source, _why("", build.context != ".")),
+        ("dockerfile", build.dockerfile, _why("", build.dockerfile != "Dockerfile")),
+        ("target", build.target or "(last stage)", _why("", build.target)),
+        ("args", " ".join(build.args) or "-", _why("", build.args)),
+        ("secrets", " ".join(build.secrets) or "-", _why("", build.secrets)),
+        ("revision", planned.revision or output.UNKNOWN, "git"),
+    ]
 
 
 def _write_outputs(planned: Plan, project: Project, insecure_registry: Sequence[str]) -> None:

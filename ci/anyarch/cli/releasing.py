@@ -6,104 +6,35 @@ import fcntl
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from shlex import join
 from typing import TYPE_CHECKING
 
 from anyarch.cli import recordfiles, summary
 from anyarch.cli.engines import ready
 from anyarch.cli.legs import Leg, State, build_all
 from anyarch.cli.merge import default_tags
+from anyarch.cli.orders import Result
 from anyarch.cli.output import note
 from anyarch.cli.progress import display
+from anyarch.cli.shortfall import check
 from anyarch.engine.call import BuildCall, Layout, Publish
 from anyarch.engine.locate import find_module
 from anyarch.errors import AuthenticationError, FileProblemError, PartialBuildError
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.stores import open_store
-from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.matrix import build_arguments
 from anyarch.release.parallel import both
 from anyarch.release.publish import merge
 from anyarch.release.record import read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from anyarch.cli.engines import Engines
-    from anyarch.cli.project import Project
-    from anyarch.errors import AnyarchError
-    from anyarch.oci.platforms import Platform
+    from anyarch.cli.orders import Order
     from anyarch.oci.store import Store
     from anyarch.registry.credentials import Credential
-    from anyarch.release.plan import Plan, PlannedPlatform
-    from anyarch.release.publish import Release
     from anyarch.release.record import Record
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a run is asked for.
-
-    Args:
-        project: The application.
-        plan: The set that the index must hold.
-        now: The platforms of it to build in this run.
-        engines: ``--engine``.
-        records: Where records are kept.
-        insecure: Registries without TLS.
-        credential: What the environment gives for the destination; None: what ``docker login`` left.
-        timeout_seconds: For each platform.
-        again: The command that repeats this run, without its ``--platform`` and ``--engine``.
-    """
-
-    project: Project
-    plan: Plan
-    now: Sequence[PlannedPlatform]
-    engines: Mapping[Platform, str]
-    records: Path
-    insecure: Sequence[str]
-    credential: Credential | None
-    timeout_seconds: float
-    again: Sequence[str]
-
-    @property
-    def is_layout(self) -> bool:
-        """Whether the destination is a directory and not a registry."""
-        return self.plan.destination.startswith(LAYOUT_PREFIX)
-
-    def redo(self, platforms: Sequence[Platform]) -> str:
-        """The command that builds just these platforms."""
-        engines = [f"--engine={each}={self.engines[each]}" for each in platforms if each in self.engines]
-        return join([*self.again, *(f"--platform={platform}" for platform in platforms), *engines])
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run achieved; ``failed`` are optional platforms."""
-
-    release: Release
-    plan: Plan
-    built: Mapping[Platform, summary.Built]
-    failed: Mapping[Platform, AnyarchError]
-    insecure: Sequence[str]
-
-    def lines(self) -> list[str]:
-        """For people."""
-        warnings = [
-            f"warning  {platform} is optional and failed: {error.what.splitlines()[0]}"
-            for platform, error in self.failed.items()
-        ]
-        return [*summary.lines(self.release, built=self.built, insecure=self.insecure), *warnings]
-
-    def document(self) -> dict[str, object]:
-        """For programs."""
-        failed = [
-            {"platform": str(platform), "error": type(error).__name__, "message": error.what}
-            for platform, error in self.failed.items()
-        ]
-        found = summary.document(self.release, built=self.built, insecure=self.insecure)
-        return {**found, "plan": str(self.plan.digest), "failed": failed}
 
 
 @dataclass
@@ -143,7 +74,7 @@ class Run:
                         on_line=shown.on_line,
                         on_state=shown.on_state,
                     )
-                failed = self._check()
+                failed = check(self.legs, order)
                 records = self._records()
                 self.merging = True
                 release = await merge(store, records, plan=order.plan, tags=tags)
@@ -206,32 +137,6 @@ class Run:
             insecure=Repository.parse(destination).host in self.order.insecure,
         )
 
-    def _check(self) -> dict[Platform, AnyarchError]:
-        """Refuse to go on without a required platform; return what is wrong with optional ones.
-
-        Raises:
-            PartialBuildError: one or more required platforms failed, and others did not.
-            AnyarchError: all failed for one kind of reason; the error itself says more.
-        """
-        failed = [leg for leg in self.legs if leg.error is not None]
-        required = [leg for leg in failed if leg.planned.required]
-        if not required:
-            return {leg.planned.platform: leg.error for leg in failed if leg.error is not None}
-        errors = [leg.error for leg in required if leg.error is not None]
-        platforms = [leg.planned.platform for leg in required]
-        if len(required) == len(self.legs) and len({type(error) for error in errors}) == 1:
-            raise _for_all(errors, platforms)
-        built = ", ".join(str(leg.planned.platform) for leg in self.legs if leg.state is State.DONE)
-        raise PartialBuildError(
-            f"{len(required)} of {len(self.legs)} platforms failed; nothing was merged or tagged"
-            + (f"; kept: {built}" if built else ""),
-            offenders=[_offender(leg) for leg in required],
-            hint=f"build just what failed: {self.order.redo(platforms)}",
-            failed=[str(platform) for platform in platforms],
-            logs=[leg.log for leg in required],
-            causes=[type(error).__name__ for error in errors],
-        )
-
     def _records(self) -> tuple[Record, ...]:
         """The records of this run, and those that earlier ones left for the other platforms.
 
@@ -289,20 +194,3 @@ def _credential(order: Order) -> Credential | None:
             registry=host,
         )
     return found
-
-
-def _offender(leg: Leg) -> str:
-    first, *rest = str(leg.error.what if leg.error else "").splitlines()
-    log = [f"log: {leg.log}"] if leg.log else []
-    return "\n".join([first, *(f"    {line}" for line in [*rest, *log])])
-
-
-def _for_all(errors: Sequence[AnyarchError], platforms: Sequence[Platform]) -> AnyarchError:
-    """One error for all platforms, because it is one trouble."""
-    first = errors[0]
-    if len(errors) == 1:
-        return first
-    others = ", ".join(map(str, platforms[1:]))
-    hint = f"{first.hint}; " if first.hint else ""
-    kind = type(first)
-    return kind(first.what, hint=f"{hint}the same kind of failure for {others}", **first.facts)

@@ -11,8 +11,9 @@ from cyclopts import Parameter
 
 from anyarch.cli import output, words
 from anyarch.cli.interrupt import interruptible
+from anyarch.cli.orders import Order
 from anyarch.cli.project import Project
-from anyarch.cli.releasing import Order, Run
+from anyarch.cli.releasing import Run
 from anyarch.release.config import parse_destination, parse_duration
 from anyarch.release.plan import DEFAULT_DESTINATION, make_plan, select
 

@@ -1,0 +1,86 @@
+"""What a run is asked for, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from shlex import join
+from typing import TYPE_CHECKING
+
+from anyarch.cli import summary
+from anyarch.release.config import LAYOUT_PREFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from anyarch.cli.project import Project
+    from anyarch.errors import AnyarchError
+    from anyarch.oci.platforms import Platform
+    from anyarch.registry.credentials import Credential
+    from anyarch.release.plan import Plan, PlannedPlatform
+    from anyarch.release.publish import Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a run is asked for.
+
+    Args:
+        project: The application.
+        plan: The set that the index must hold.
+        now: The platforms of it to build in this run.
+        engines: ``--engine``.
+        records: Where records are kept.
+        insecure: Registries without TLS.
+        credential: What the environment gives for the destination; None: what ``docker login`` left.
+        timeout_seconds: For each platform.
+        again: The command that repeats this run, without its ``--platform`` and ``--engine``.
+    """
+
+    project: Project
+    plan: Plan
+    now: Sequence[PlannedPlatform]
+    engines: Mapping[Platform, str]
+    records: Path
+    insecure: Sequence[str]
+    credential: Credential | None
+    timeout_seconds: float
+    again: Sequence[str]
+
+    @property
+    def is_layout(self) -> bool:
+        """Whether the destination is a directory and not a registry."""
+        return self.plan.destination.startswith(LAYOUT_PREFIX)
+
+    def redo(self, platforms: Sequence[Platform]) -> str:
+        """The command that builds just these platforms."""
+        engines = [f"--engine={each}={self.engines[each]}" for each in platforms if each in self.engines]
+        return join([*self.again, *(f"--platform={platform}" for platform in platforms), *engines])
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run achieved; ``failed`` are optional platforms."""
+
+    release: Release
+    plan: Plan
+    built: Mapping[Platform, summary.Built]
+    failed: Mapping[Platform, AnyarchError]
+    insecure: Sequence[str]
+
+    def lines(self) -> list[str]:
+        """For people."""
+        warnings = [
+            f"warning  {platform} is optional and failed: {error.what.splitlines()[0]}"
+            for platform, error in self.failed.items()
+        ]
+        return [*summary.lines(self.release, built=self.built, insecure=self.insecure), *warnings]
+
+    def document(self) -> dict[str, object]:
+        """For programs."""
+        failed = [
+            {"platform": str(platform), "error": type(error).__name__, "message": error.what}
+            for platform, error in self.failed.items()
+        ]
+        found = summary.document(self.release, built=self.built, insecure=self.insecure)
+        return {**found, "plan": str(self.plan.digest), "failed": failed}
