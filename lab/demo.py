@@ -7,6 +7,7 @@ builds and pushes by digest, the records are merged, the tag is written last, an
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import sys
@@ -88,7 +89,7 @@ class Demo:
 
     async def release(self, running: stack.Stack, destination: str) -> str:
         """Run the installed ``anyarch`` as a user would, with its progress on our terminal."""
-        words = [APPLICATION, "--to", destination, *(f"--tag={tag}" for tag in TAGS)]
+        words = [os.path.relpath(ROOT / APPLICATION), "--to", destination, *(f"--tag={tag}" for tag in TAGS)]
         words += [*running.engine_flags, "--format=json"]
         if not destination.startswith("oci:"):
             words.append(f"--insecure-registry={running.registry}")
@@ -150,7 +151,7 @@ async def _foreground(command: Sequence[str]) -> tuple[int, str]:
 
     A Ctrl-C on the terminal reaches it as it reaches us: it gets time to clean up.
     """
-    process = await anyio.open_process(command, stdin=None, stderr=None, cwd=ROOT)
+    process = await anyio.open_process(command, stdin=None, stderr=None)
     assert process.stdout is not None  # noqa: S101  it is a pipe by default
     said = b""
     try:
@@ -169,12 +170,6 @@ async def _foreground(command: Sequence[str]) -> tuple[int, str]:
             await process.aclose()
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 def main() -> int:
     """``up`` or ``down``, and the name of the engines if not ``demo``; returns the exit status."""
     demo = Demo(sys.argv[2] if len(sys.argv) > 2 else NAME)
@@ -184,7 +179,7 @@ def main() -> int:
         demo.say("interrupted; what was started still runs: make demo-down")
         return INTERRUPTED_EXIT_CODE
     except (AnyarchError, TimeoutError, BaseExceptionGroup) as group:
-        error = _first(group)
+        error = stack.first_of(group)
         if not isinstance(error, AnyarchError | TimeoutError):
             raise
         print(f"demo: {str(error) or 'a step did not end in time'}", file=sys.stderr)

@@ -71,7 +71,9 @@ async def up(
     """
     host = await registry.start(name, storage)
     say(f"registry {host}")
-    hidden = await registry.start(private_name(name), storage / "private", True) if private else None
+    hidden = registry.address(private_name(name))
+    if private:
+        hidden = await registry.start(private_name(name), storage / "private", True)
     machine = emulation.host_platform()
     engines: dict[Platform, EngineInfo] = {}
 
@@ -90,12 +92,15 @@ async def up(
         digest = await base_images.push(await base_images.ensure(cache, on_line=say), host)
         say(f"registry serves docker.io/{base_images.NAME}:{base_images.TAG} @ {digest[:19]}")
 
-    with anyio.fail_after(UP_SECONDS):
-        async with anyio.create_task_group() as tasks:
-            if mirror:
-                tasks.start_soon(fill_mirror)
-            for platform in platforms:
-                tasks.start_soon(start, platform)
+    try:
+        with anyio.fail_after(UP_SECONDS):
+            async with anyio.create_task_group() as tasks:
+                if mirror:
+                    tasks.start_soon(fill_mirror)
+                for platform in platforms:
+                    tasks.start_soon(start, platform)
+    except BaseExceptionGroup as group:
+        raise first_of(group) from None
     in_order = {platform: engines[platform] for platform in platforms}
     return Stack(name=name, registry=host, private=hidden, engines=in_order)
 
@@ -107,6 +112,13 @@ async def down(name: str, platforms: Sequence[Platform], *, say: Say) -> None:
     async with anyio.create_task_group() as tasks:
         for platform in platforms:
             tasks.start_soon(_stop, engine_name(name, platform), say)
+
+
+def first_of(error: BaseException) -> BaseException:
+    """The failure that ended the others."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def private_name(name: str) -> str:

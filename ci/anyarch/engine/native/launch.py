@@ -78,11 +78,14 @@ def main() -> None:
         for group in plan["cgroups"]:
             (Path(group["path"]) / "cgroup.procs").write_text(str(os.getpid()))
         call("unshare", CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWCGROUP)
+        told, tell = os.pipe()
         child = os.fork()
         if child:
             say(pid=child)
-            sys.stdout.flush()
             os._exit(0)
+        os.close(tell)
+        os.read(told, 1)  # returns when the parent has ended: on a busy machine our answer would overtake its
+        os.close(told)
         os.setsid()
         become(plan)
     except (OSError, subprocess.SubprocessError) as error:
