@@ -110,6 +110,14 @@ async def test_an_unchanged_tag_is_not_written_again(layout: LayoutStore) -> Non
     assert (layout.path / "index.json").stat().st_ino == before
 
 
+async def test_a_reader_of_the_old_index_keeps_the_old_one(layout: LayoutStore) -> None:
+    """A changed file is a new file put in its place, never the old one written over."""
+    with (layout.path / "index.json").open("rb") as old:
+        before = (layout.path / "index.json").read_bytes()
+        await layout.put(Tag("v2"), IMAGE.manifest)
+        assert old.read() == before
+
+
 async def test_many_writers_lose_no_tag(layout: LayoutStore) -> None:
     async with anyio.create_task_group() as group:
         for number in range(20):
