@@ -14,6 +14,7 @@ from anyarch.engine.output import parse_line, plain
 from anyarch.engine.process import child, lines
 from anyarch.engine.select import RUNNER_HOST
 from anyarch.errors import BuildTimeoutError, FileProblemError
+from anyarch.release.matrix import list_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,7 +95,7 @@ class BuildCall:
         return [
             *(self.dagger, "--progress=plain", "call", "-m", self.module),
             *("build", f"--source={self.source}", *self.arguments),
-            *(f"--exclude={pattern}" for pattern in self.exclude),
+            *(list_flag("--exclude", pattern) for pattern in self.exclude),
             *self.ending.words(),
         ]
 
