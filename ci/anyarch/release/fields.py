@@ -6,7 +6,6 @@ first problem, proposes no nearest key and costs more start-up than a whole merg
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -112,7 +111,7 @@ class Fields:
         """A number from 0 to ``most``."""
         kind: type[int | float] = int if type(self._found.get(key)) is int else float
         number = self._take(key, kind)
-        if number is not None and not (math.isfinite(number) and 0 <= number <= most):
+        if number is not None and not 0 <= number <= most:
             self.problem(key, f"expected 0 to {most:g}, got {_shown(number)}")
         return 0.0 if number is None else number
 

@@ -50,7 +50,7 @@ def test_every_setting_becomes_a_flag() -> None:
     ]
 
 
-@given(st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=20))
+@given(st.text(st.sampled_from("a ,\"'#=é\\"), max_size=6))
 def test_dagger_reads_each_value_of_a_list_as_it_was_meant(value: str) -> None:
     plan = a_plan("linux/arm64", build=BuildSettings(args={"A": value}))
     (flag,) = [each for each in build_arguments(plan, ARM64) if each.startswith("--build-arg=")]

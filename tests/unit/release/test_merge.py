@@ -181,6 +181,13 @@ def lying(**config: object) -> Child:
     return a_child(a_build("linux/arm64", plan=PLAN, config_fields=config))
 
 
+def in_an_index_that_says(platform: str) -> Child:
+    child = a_child(ARM)
+    assert child.found is not None
+    descriptor = child.found.descriptor.with_platform(Platform.parse(platform))
+    return replace(child, found=replace(child.found, descriptor=descriptor))
+
+
 def case(change: Callable[[Child], list[Child]], said: str, name: str) -> Any:  # noqa: ANN401
     return pytest.param(change, said, id=name)
 
@@ -238,6 +245,11 @@ def case(change: Callable[[Child], list[Child]], said: str, name: str) -> Any:  
             lambda arm: [with_record(arm, execution="emulated")],
             f"{ARM_FILE}: its record says it was built emulated, but the image says native",
             "record that lies about emulation",
+        ),
+        case(
+            lambda _: [in_an_index_that_says("linux/arm/v7")],
+            f"{ARM_FILE}: its index says linux/arm/v7, but its config says linux/arm64",
+            "index around the image that lies",
         ),
         case(
             lambda _: [a_child(a_build("linux/arm64", plan=PLAN, execution="fast"))],

@@ -283,6 +283,8 @@ async def test_an_image_with_attestations_is_flattened_by_one_level() -> None:
         pytest.param(["linux/arm64", "stranger"], "expected sha256:", id="attestation about another image"),
         pytest.param(["linux/arm64", "gone"], "expected attestation sha256:", id="attestation that is gone"),
         pytest.param(["liar"], "says size 1, found", id="descriptor with a wrong size"),
+        pytest.param(["data"], "data in the descriptor of", id="descriptor with other bytes inside"),
+        pytest.param(["odd data"], "data is not base64", id="descriptor with odd bytes inside"),
     ],
 )
 async def test_an_index_that_is_not_one_image_is_refused(children: list[str], said: str) -> None:
@@ -296,6 +298,8 @@ async def test_an_index_that_is_not_one_image_is_refused(children: list[str], sa
         "stranger": stranger.descriptor,
         "gone": gone.descriptor,
         "liar": replace(build.descriptor, size=1),
+        "data": replace(build.descriptor, extra={"data": "e30="}),
+        "odd data": replace(build.descriptor, extra={"data": "%"}),
     }
     outer = Index.build([known[name] for name in children])
     store = await a_store(build, a_build("linux/amd64"), stranger)
@@ -346,6 +350,15 @@ async def test_an_artifact_is_no_image() -> None:
     record = a_record(build, config=replace(config, digest=Digest.of(b"x")))
     with pytest.raises(MergeRefusedError, match="no image that a machine runs"):
         await merge(store, [record])
+
+
+async def test_a_config_that_only_the_record_names_is_not_believed() -> None:
+    liar, honest = an_image("linux/arm64", config_fields={"architecture": "amd64"}), an_image("linux/arm64")
+    store = await a_store(liar, honest)
+    with pytest.raises(MergeRefusedError) as caught:
+        await merge(store, [a_record(liar, config=honest.manifest.config, execution=None)])
+    assert "config of" in caught.value.offenders[-1]
+    assert caught.value.offenders[-1].endswith("says linux/amd64")
 
 
 async def test_the_plan_decides_what_may_be_missing() -> None:

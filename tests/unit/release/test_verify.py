@@ -207,15 +207,14 @@ async def test_a_wrong_index_is_named(children: list[Descriptor], said: str) -> 
     assert any(said in fault for fault in await faults(store, AMD64, ARM64))
 
 
-async def test_an_attestations_own_blobs_are_checked() -> None:
+@pytest.mark.parametrize("part", ["layer", "config"])
+async def test_an_attestations_own_blobs_are_checked(part: str) -> None:
     attestation = an_attestation(ARM)
     store = await holding(an_index(ARM, attestation), ARM, attestation)
-    del store.blobs[attestation.manifest.layers[0].digest]
-    (fault,) = await faults(store)
-    assert (
-        fault
-        == f"attestation {attestation.digest}: its blob {attestation.manifest.layers[0].digest} is not there"
-    )
+    manifest = attestation.manifest
+    gone = manifest.config.digest if part == "config" else manifest.layers[0].digest
+    del store.blobs[gone]
+    assert await faults(store) == (f"attestation {attestation.digest}: its blob {gone} is not there",)
 
 
 async def test_an_artifact_in_the_index_is_no_image() -> None:
