@@ -30,12 +30,12 @@ def parse_target(text: str) -> tuple[str, Target]:
         reference = Reference.parse(text)
         return str(reference.repository), reference.target
     folder, at, digest = text.removeprefix(LAYOUT_PREFIX).rpartition("@sha256:")
-    if at and folder:
-        return f"{LAYOUT_PREFIX}{folder}", Digest.parse(f"sha256:{digest}")
-    folder, colon, tag = text.removeprefix(LAYOUT_PREFIX).rpartition(":")
-    if not (folder and colon) or "/" in tag:
+    tag = ""
+    if not at:
+        folder, _, tag = text.removeprefix(LAYOUT_PREFIX).rpartition(":")
+    if not folder or "/" in tag:
         raise UsageError(
             f"{text[:160]!r} names no tag and no digest in the layout",
             hint="write oci:DIR:TAG or oci:DIR@sha256:…, for example oci:dist:latest",
         )
-    return f"{LAYOUT_PREFIX}{folder}", Tag.parse(tag)
+    return f"{LAYOUT_PREFIX}{folder}", Digest.parse(f"sha256:{digest}") if at else Tag.parse(tag)
