@@ -58,6 +58,12 @@ def test_dagger_reads_each_value_of_a_list_as_it_was_meant(value: str) -> None:
     assert read == [f"A={value}"]
 
 
+def test_a_quote_is_doubled_since_dagger_refuses_a_bare_one() -> None:
+    """Go's reader of CSV, unlike Python's, takes no quote in the middle of an unquoted field."""
+    plan = a_plan("linux/arm64", build=BuildSettings(args={"A": 'say "hi"'}))
+    assert '--build-arg="A=say ""hi"""' in build_arguments(plan, ARM64)
+
+
 @pytest.mark.parametrize(
     ("platform", "runner"),
     [

@@ -106,6 +106,16 @@ def test_only_dockers_images_make_dockers_list() -> None:
     assert decide(mixed, Expectation.of(REPOSITORY)).index.media_type == MediaType.OCI_INDEX
 
 
+def test_an_annotation_that_dockers_list_cannot_hold_is_kept_in_an_oci_index() -> None:
+    child = a_child(an_image(docker=True), plan=None, execution=None)
+    assert child.found is not None
+    said = child.found.descriptor.with_annotations({"com.example.kept": "yes"})
+    child = replace(child, found=replace(child.found, descriptor=said))
+    index = decide([child], Expectation.of(REPOSITORY)).index
+    assert index.media_type == MediaType.OCI_INDEX
+    assert index.manifests[0].annotations == {"com.example.kept": "yes"}
+
+
 def test_an_optional_platform_may_be_missing_and_the_index_says_so() -> None:
     plan = a_plan("linux/amd64", optional=["linux/s390x", "linux/riscv64"])
     children = [a_child(a_build("linux/amd64", plan=plan), plan=plan)]

@@ -283,6 +283,9 @@ async def test_an_image_with_attestations_is_flattened_by_one_level() -> None:
         pytest.param(["linux/arm64", "stranger"], "expected sha256:", id="attestation about another image"),
         pytest.param(["linux/arm64", "gone"], "expected attestation sha256:", id="attestation that is gone"),
         pytest.param(["liar"], "says size 1, found", id="descriptor with a wrong size"),
+        pytest.param(
+            ["linux/arm64", "short"], "expected attestation sha256:", id="attestation with a wrong size"
+        ),
         pytest.param(["data"], "data in the descriptor of", id="descriptor with other bytes inside"),
         pytest.param(["odd data"], "data is not base64", id="descriptor with odd bytes inside"),
     ],
@@ -297,6 +300,7 @@ async def test_an_index_that_is_not_one_image_is_refused(children: list[str], sa
         "index": inner.descriptor,
         "stranger": stranger.descriptor,
         "gone": gone.descriptor,
+        "short": replace(an_attestation(build).descriptor, size=1),
         "liar": replace(build.descriptor, size=1),
         "data": replace(build.descriptor, extra={"data": "e30="}),
         "odd data": replace(build.descriptor, extra={"data": "%"}),
