@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PATHS ?= tests
 bin := .venv/bin
 
-.PHONY: help setup demo demo-down test unit lint
+.PHONY: help setup demo demo-down test unit lint lock
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -26,3 +26,7 @@ unit: setup ## the tests that need no engine: seconds
 lint: setup ## format, lint, types, shell
 	@$(bin)/ruff format --check --quiet . && $(bin)/ruff check --quiet . && $(bin)/mypy --no-error-summary
 	@git ls-files -z -- '*.sh' .ci/run | xargs -0 $(bin)/shellcheck
+
+lock: setup ## write requirements.lock anew, with hashes and without addresses
+	@$${ANYARCH_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/anyarch}/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-annotate pyproject.toml --group dev -o requirements.lock

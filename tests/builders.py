@@ -1,4 +1,4 @@
-"""Images and indexes of real bytes, for tests: ``an_image(platform="linux/arm64")``, ``an_index(*images)``."""
+"""Images and indexes of real bytes, for tests: `an_image(platform="linux/arm64")`, `an_index(*images)`."""
 
 from __future__ import annotations
 

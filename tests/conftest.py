@@ -15,6 +15,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from hypothesis import settings
 
 from lab.registry import real_registry
 
@@ -43,6 +44,12 @@ _CLEARED: Final = frozenset(
 # Fast and telling first: a wrong noun should not be found out through an engine.
 _ORDER: Final = ("unit", "", "contract", "engine", "workflow")
 _WITH_REAL_CACHE: Final = frozenset({"engine", "workflow"})
+
+# The same examples in every run, and no judgement of a busy machine's speed. Looking for new ones:
+# HYPOTHESIS_PROFILE=thorough make unit
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 def _suite(path: Path, root: Path) -> str:
