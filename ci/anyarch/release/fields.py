@@ -1,7 +1,7 @@
 """Reading tables and objects from strangers: every problem is collected, each says where it is.
 
 ``anyarch.toml``, plan and record are read through this. msgspec would decode them too, but stops at the
-first problem, proposes no nearest key and costs more start-up than a whole merge of this size.
+first problem and proposes no nearest key.
 """
 
 from __future__ import annotations
