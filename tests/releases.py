@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from anyarch.oci.platforms import Platform
 from anyarch.release import marks
 from anyarch.release.config import BuildSettings
+from anyarch.release.history import is_history_tag
 from anyarch.release.plan import Plan, PlannedPlatform
 from anyarch.release.record import Record
 
@@ -16,6 +17,9 @@ from tests.memory_store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from anyarch.oci.digest import Digest
+    from anyarch.oci.reference import Tag
 
 REPOSITORY = "registry.example.com/shop/api"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -89,3 +93,13 @@ async def three_builds(plan: Plan | None = None) -> tuple[MemoryStore, list[Reco
     """A store with three platforms' builds, and their records."""
     builds = [a_build(platform, plan=plan) for platform in THREE]
     return await a_store(*builds), [a_record(build, plan=plan) for build in builds]
+
+
+def released(store: MemoryStore) -> dict[Tag, Digest]:
+    """What the tags of releases point at; the histories beside them are left out."""
+    return {tag: digest for tag, digest in store.tagged.items() if not is_history_tag(tag.name)}
+
+
+def puts(store: MemoryStore) -> list[str]:
+    """What was written as manifest, histories left out."""
+    return [subject for name, subject in store.calls if name == "put" and not is_history_tag(subject)]

@@ -28,7 +28,8 @@
     ├── VerifyFailedError 33
     ├── LostRaceError 34
     ├── PlanError 35
-    └── ImagesDifferError 36      anyarch diff found differences
+    ├── ImagesDifferError 36      anyarch diff found differences
+    └── OlderRunError 37          a tag holds the release of a newer run
 """
 
 from __future__ import annotations
@@ -230,3 +231,9 @@ class ImagesDifferError(AnyarchError):
     """Two images were compared, and they are not the same."""
 
     exit_code = 36
+
+
+class OlderRunError(OffendersError):
+    """A tag points at the release of a newer run than the one that wants to move it."""
+
+    exit_code = 37

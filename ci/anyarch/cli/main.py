@@ -35,7 +35,9 @@ _COMMANDS: Final = {
     "merge": ("anyarch.cli.merge:merge", "Join platforms that were built anywhere into one verified tag."),
     "verify": ("anyarch.cli.verify:verify", "Read a published tag back and check every platform in it."),
     "diff": ("anyarch.cli.diff:diff", "Are two images the same? Names every difference in config and files."),
+    "promote": ("anyarch.cli.promote:promote", "Point tags at a release that is already there."),
     "rollback": ("anyarch.cli.rollback:rollback", "Point a tag at what it pointed at before."),
+    "history": ("anyarch.cli.history:history", "Show what a tag pointed at, newest first."),
     "engine": ("anyarch.cli.engine:app", "Run Dagger engines as ordinary processes, with no Docker."),
 }
 

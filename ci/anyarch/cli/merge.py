@@ -14,6 +14,7 @@ from anyarch.errors import FileProblemError, UsageError
 from anyarch.oci.reference import Tag
 from anyarch.registry.stores import open_store
 from anyarch.release.config import LAYOUT_PREFIX, parse_destination
+from anyarch.release.ledger import Mover
 from anyarch.release.plan import PLAN_MAX_BYTES, Plan, PlannedPlatform
 from anyarch.release.publish import merge as publish
 from anyarch.release.record import read_records
@@ -38,6 +39,9 @@ def merge(
         tuple[str, ...], Parameter(help="Platform that must be there; repeat for more. With none, any set.")
     ] = (),
     dry_run: Annotated[bool, Parameter(help="Check everything, write nothing.")] = False,
+    force: Annotated[
+        bool, Parameter(help="Move a tag even if it points at the release of a newer CI run.")
+    ] = False,
     insecure_registry: Annotated[
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
     ] = (),
@@ -73,6 +77,7 @@ def merge(
                 expected=[PlannedPlatform(platform=each) for each in expected] or None,
                 tags=wanted or default_tags(destination),
                 dry_run=dry_run,
+                mover=Mover(force=force),
             )
 
     _show(anyio.run(work), format, insecure)

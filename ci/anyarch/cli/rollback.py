@@ -8,58 +8,48 @@ from typing import TYPE_CHECKING, Annotated
 import anyio
 from cyclopts import Parameter
 
-from anyarch.cli import output, words
+from anyarch.cli import words
+from anyarch.cli.promote import Format, show
 from anyarch.cli.targets import parse_target
-from anyarch.errors import LostRaceError, UsageError
+from anyarch.errors import UsageError
 from anyarch.oci.digest import Digest
 from anyarch.oci.reference import Tag
 from anyarch.registry.stores import open_store
-from anyarch.release.verify import verify
+from anyarch.release.promote import rollback as move
 
 if TYPE_CHECKING:
-    from anyarch.oci.descriptor import Descriptor
+    from anyarch.release.promote import Promotion
 
 
 def rollback(
     ref: Annotated[str, Parameter(help="REPOSITORY:TAG or oci:DIR:TAG.")],
     /,
     *,
-    to: Annotated[str, Parameter(help="Digest to point it at, as anyarch run and merge print it.")],
+    to: Annotated[
+        str, Parameter(help="Digest to point it at; with none, what the tag pointed at before.")
+    ] = "",
+    dry_run: Annotated[bool, Parameter(help="Check everything, write nothing.")] = False,
     insecure_registry: Annotated[
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
     ] = (),
+    format: Annotated[Format, Parameter(help="For people or for programs.")] = "text",  # noqa: A002
 ) -> None:
-    """Point a tag at a digest that is still there, after verifying that all of it is.
+    """Point a tag at an earlier release, after verifying that all of it is still there.
 
-    Example: anyarch rollback registry.example.com/shop/api:latest --to sha256:2c26b4…
+    Without --to it goes one step back in the tag's history; called again, one step further. The command
+    that undoes it is printed.
+
+    Example: anyarch rollback registry.example.com/shop/api:latest
     """
     destination, tag = parse_target(ref)
     if not isinstance(tag, Tag):
         raise UsageError(f"{ref} names a digest; only a tag can be moved")
-    digest = Digest.parse(to)
+    digest = Digest.parse(to) if to else None
+    insecure = words.insecure_hosts(insecure_registry)
 
-    async def work() -> Descriptor | None:
-        store = open_store(
-            destination,
-            insecure=words.insecure_hosts(insecure_registry),
-            credential=words.credential_from(os.environ),
-        )
-        async with store:
-            await verify(store, digest)
-            manifest, before = await store.get(digest), await store.head(tag)
-            if before is None or before.digest != digest:
-                with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
-                    await store.put(tag, manifest)
-            after = await store.head(tag)
-        if after is None or after.digest != digest:
-            found = after.digest if after else "nothing"
-            raise LostRaceError(
-                f"{ref}: expected {digest}, found {found}: somebody else moved it", tag=str(tag)
-            )
-        return before
+    async def work() -> Promotion:
+        credential = words.credential_from(os.environ)
+        async with open_store(destination, insecure=insecure, credential=credential) as store:
+            return await move(store, tag, digest, dry_run=dry_run)
 
-    before = anyio.run(work)
-    if before is not None and before.digest == digest:
-        output.say(f"{ref} is {digest} already; nothing was written")
-        return
-    output.say(f"{ref} is {digest}" + (f", was {before.digest}" if before else ", was not there"))
+    show(anyio.run(work), format, insecure)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from anyarch.oci.platforms import Platform
+    from anyarch.release.promote import Promotion
     from anyarch.release.publish import Release, ReleasedChild, TagResult
 
 
@@ -46,8 +47,7 @@ def lines(
         *table(head, rows, right=("SECONDS", "SIZE")),
         "",
         f"index  {release.repository}@{release.digest}{_action(release.index_action)}",
-        *_tag_lines(release),
-        *_undo_lines(release, insecure),
+        *way_back(release, insecure=insecure),
     ]
 
 
@@ -77,6 +77,19 @@ def document(
             for child in release.children
         ],
         "missing": [str(platform) for platform in release.missing],
+        **tag_fields(release, insecure=insecure),
+    }
+
+
+def way_back(release: Release | Promotion, *, insecure: Collection[str] = ()) -> list[str]:
+    """The tags, what they pointed at before, and the commands that bring them back there."""
+    warnings = [f"warning: {each}" for each in release.warnings]
+    return [*_tag_lines(release), *_undo_lines(release, insecure), *warnings]
+
+
+def tag_fields(release: Release | Promotion, *, insecure: Collection[str] = ()) -> dict[str, object]:
+    """The same for programs."""
+    return {
         "tags": [
             {
                 "tag": str(each.tag),
@@ -86,10 +99,11 @@ def document(
             for each in release.tags
         ],
         "undo": undo_commands(release, insecure),
+        "warnings": list(release.warnings),
     }
 
 
-def undo_commands(release: Release, insecure: Collection[str] = ()) -> list[str]:
+def undo_commands(release: Release | Promotion, insecure: Collection[str] = ()) -> list[str]:
     """The commands that bring moved tags back to what they pointed at."""
     host = release.repository.partition("/")[0]
     plain = [f"--insecure-registry={host}"] if host in insecure else []
@@ -118,21 +132,21 @@ def _row(child: ReleasedChild, built: Mapping[Platform, Built]) -> list[str]:
     ]
 
 
-def _tag_lines(release: Release) -> list[str]:
+def _tag_lines(release: Release | Promotion) -> list[str]:
     if not release.tags:
         return ["tags   none: the index is only reachable by its digest; --tag names some"]
     width = max(len(str(each.tag)) for each in release.tags)
     return [f"tag    {each.tag!s:{width}}  {_was(each, release)}" for each in release.tags]
 
 
-def _was(result: TagResult, release: Release) -> str:
+def _was(result: TagResult, release: Release | Promotion) -> str:
     if result.action == "unchanged":
         return "unchanged"
     would = "would be " if release.dry_run else ""
     return f"{would}moved, was {result.previous}" if result.previous else f"{would}new"
 
 
-def _undo_lines(release: Release, insecure: Collection[str]) -> list[str]:
+def _undo_lines(release: Release | Promotion, insecure: Collection[str]) -> list[str]:
     if release.dry_run:
         return ["dry run: nothing was written"]
     commands = undo_commands(release, insecure)
@@ -148,7 +162,7 @@ def _undo_lines(release: Release, insecure: Collection[str]) -> list[str]:
     return found
 
 
-def _moved(release: Release) -> Sequence[TagResult]:
+def _moved(release: Release | Promotion) -> Sequence[TagResult]:
     return [each for each in release.tags if each.action == "written"]
 
 

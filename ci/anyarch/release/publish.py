@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +11,8 @@ import anyio
 from anyarch.errors import MergeRefusedError, NotFoundError, PlanMismatchError, RegistryProtocolError
 from anyarch.release import marks
 from anyarch.release.gather import gather, missing_parts, read_children, with_missing
+from anyarch.release.history import Run
+from anyarch.release.ledger import Ledger, Mover, prepare, read_ledger, with_history, write_down
 from anyarch.release.merge import Child, Decision, Expectation, decide, newest_attempts
 from anyarch.release.parallel import both
 from anyarch.release.tagging import READ_BACK_DELAYS_SECONDS, move_tags, tag_states
@@ -36,7 +38,7 @@ Action = Literal["written", "unchanged", "planned"]
 class Event:
     """Something that merge did, for a progress display: ``action`` to ``subject`` (an index, a tag)."""
 
-    action: Literal["read", "written", "unchanged", "replaced"]
+    action: Literal["read", "written", "unchanged", "replaced", "warning"]
     subject: str
     detail: str = ""
 
@@ -72,7 +74,8 @@ class ReleasedChild:
 class Release:
     """An index and the tags that point at it. ``missing`` are optional platforms that were not built.
 
-    ``writes`` counts the requests that changed something: none for a second identical run.
+    ``writes`` counts index and tags that were written: none for a second identical run. ``warnings`` is
+    what could not be written into the tags' histories, which are kept beside them and not counted.
     """
 
     repository: str
@@ -83,6 +86,7 @@ class Release:
     tags: tuple[TagResult, ...]
     writes: int
     dry_run: bool
+    warnings: tuple[str, ...] = ()
 
     @property
     def digest(self) -> Digest:
@@ -99,6 +103,7 @@ async def merge(
     tags: Sequence[Tag] = (),
     dry_run: bool = False,
     on_event: Callable[[Event], None] | None = None,
+    mover: Mover | None = None,
 ) -> Release:
     """Join the records' images into one index and point the tags at it.
 
@@ -110,8 +115,10 @@ async def merge(
         tags: The tags; none: the index is only reachable by its digest.
         dry_run: Check everything, write nothing.
         on_event: Told about every step as it happens.
+        mover: By which rules tags move; a run and a revision that it does not name are the records'.
 
     Raises:
+        OlderRunError: a tag points at the release of a newer run.
         MergeRefusedError: the images do not make up the expected index; every offender is listed.
         PlanMismatchError: the records belong to another plan, revision or repository.
         LostRaceError: a tag was moved by somebody else meanwhile.
@@ -123,18 +130,47 @@ async def merge(
     for record in replaced:
         tell(Event(action="replaced", subject=record.name, detail="a newer attempt of the same run"))
     children, before = await both(partial(read_children, store, chosen), partial(tag_states, store, tags))
+    draft = _draft(children, expectation)
     # The layers are asked for at the same time as the index that there will be if all of them are there.
-    missing, is_there = await both(
-        partial(missing_parts, store, children), partial(_is_there, store, _draft(children, expectation))
+    missing, (is_there, ledger) = await both(
+        partial(missing_parts, store, children),
+        partial(both, partial(_is_there, store, draft), partial(_ledger, store, draft, before)),
     )
     decision = decide(with_missing(children, missing), expectation)
     for child in decision.children:
         tell(Event(action="read", subject=child.record.name, detail=str(child.record.image.digest)))
     to_move = {tag: digest for tag, digest in before.items() if digest != decision.index.digest}
-    if not dry_run:
-        await _write_index(store, decision.index, is_there=is_there, tell=tell)
-        await _move(store, decision.index, before, to_move, tell)
-    return _release(store.name, decision, before=before, to_move=to_move, is_there=is_there, dry_run=dry_run)
+    mover = _completed(mover or Mover(), [child.record for child in decision.children])
+    ledger.refuse_older(store.name, to_move, mover)
+    release = _release(
+        store.name, decision, before=before, to_move=to_move, is_there=is_there, dry_run=dry_run
+    )
+    if dry_run:
+        return release
+    await both(
+        partial(_write_index, store, decision.index, is_there=is_there, tell=tell),
+        partial(prepare, store, ledger, to_move, mover),
+    )
+    await _move(store, decision.index, before, to_move, tell)
+    warnings = await write_down(store, ledger, to_move, release.digest, mover)
+    for warning in warnings:
+        tell(Event(action="warning", subject=store.name, detail=warning))
+    return replace(release, warnings=tuple(warnings))
+
+
+async def _ledger(store: Store, draft: Index | None, before: Mapping[Tag, Digest | None]) -> Ledger:
+    """The histories of the tags that will have to move; without a draft none will."""
+    to_move = {tag: digest for tag, digest in before.items() if draft and digest != draft.digest}
+    return await read_ledger(store, with_history(to_move))
+
+
+def _completed(mover: Mover, records: Sequence[Record]) -> Mover:
+    """The mover, with the records' own run and revision where it names none."""
+    revisions = {record.revision for record in records}
+    revision = revisions.pop() if len(revisions) == 1 else None
+    return replace(
+        mover, run=mover.run or Run.newest(records), revision=mover.revision or revision, by="merge"
+    )
 
 
 def _draft(children: Sequence[Child], expectation: Expectation) -> Index | None:

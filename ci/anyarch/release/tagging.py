@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from anyarch.oci.digest import Digest
-    from anyarch.oci.manifest import Index
+    from anyarch.oci.manifest import Manifest
     from anyarch.oci.reference import Tag
     from anyarch.oci.store import Store
 
@@ -32,19 +32,19 @@ async def tag_states(store: Store, tags: Sequence[Tag]) -> dict[Tag, Digest | No
 
 async def move_tags(
     store: Store,
-    index: Index,
+    manifest: Manifest,
     before: Mapping[Tag, Digest | None],
     *,
     on_moved: Callable[[Tag], None],
 ) -> None:
-    """Point tags at an index that is already there.
+    """Point tags at a manifest that is already there, an index or a single image.
 
     A write in flight is finished even if the task is cancelled, none is started then. Tags of one group
     move at the same time; a floating tag only after every fixed one stands.
 
     Args:
         store: Where.
-        index: What they are to point at.
+        manifest: What they are to point at.
         before: The tags that must move, and what each pointed at.
         on_moved: Told as each tag's write is answered.
 
@@ -56,7 +56,7 @@ async def move_tags(
 
     async def move(tag: Tag) -> None:
         with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
-            await store.put(tag, index)
+            await store.put(tag, manifest)
         moved.append(tag)
         on_moved(tag)
 
@@ -65,7 +65,7 @@ async def move_tags(
             await in_parallel([partial(move, tag) for tag in group])
         except RegistryError as error:
             raise _with_moved(error, moved, before) from error
-    await in_parallel([partial(_read_back, store, tag, index.digest, before[tag]) for tag in before])
+    await in_parallel([partial(_read_back, store, tag, manifest.digest, before[tag]) for tag in before])
 
 
 async def _read_back(store: Store, tag: Tag, expected: Digest, previous: Digest | None) -> None:
@@ -79,12 +79,12 @@ async def _read_back(store: Store, tag: Tag, expected: Digest, previous: Digest 
         if found not in {None, previous}:
             raise LostRaceError(
                 f"{store.name}:{tag}: expected {expected}, found {found}: somebody else moved it",
-                hint="find out which of the two releases is wanted; merge again to make it ours",
+                hint="find out which of the two releases is wanted; move it again to make it ours",
                 tag=str(tag),
             )
     raise RegistryProtocolError(
         f"{store.name}:{tag}: the registry took {expected}, but still gives {found or 'nothing'}",
-        hint="merge again; if it stays so, ask the registry's operator about replication",
+        hint="try again; if it stays so, ask the registry's operator about replication",
         tag=str(tag),
     )
 
@@ -99,4 +99,4 @@ def _with_moved(
     else:
         said = "no tag was moved"
     hint = f"{error.hint}; {said}" if error.hint else said
-    return type(error)(error.what, hint=f"{hint}; merge again to finish", **error.facts)
+    return type(error)(error.what, hint=f"{hint}; do the same again to finish", **error.facts)

@@ -1,0 +1,190 @@
+"""Reading and writing the histories of tags, and holding a move against them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import anyio
+
+from anyarch.errors import ContentError, NotFoundError, OlderRunError, RegistryError
+from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.release.history import EMPTY, EMPTY_CONTENT, History, Move, history_tag, rfc3339_now
+from anyarch.release.parallel import in_parallel
+from anyarch.release.tag_order import is_floating
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+
+    from anyarch.oci.descriptor import Descriptor
+    from anyarch.oci.digest import Digest
+    from anyarch.oci.reference import Tag
+    from anyarch.oci.store import Store
+    from anyarch.release.history import By, Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mover:
+    """Who moves tags, and by which rules.
+
+    Args:
+        by: The command.
+        run: The CI run whose release the tags are to point at; None where that is not known.
+        revision: The commit of that release.
+        force: Move a tag even if a newer run's release is there.
+        history: Write down what was moved.
+        now: The time, RFC 3339 in UTC.
+    """
+
+    by: By = "merge"
+    run: Run | None = None
+    revision: str | None = None
+    force: bool = False
+    history: bool = True
+    now: Callable[[], str] = rfc3339_now
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The histories of some tags as they were read, and what was wrong with those that are damaged."""
+
+    histories: Mapping[Tag, History]
+    damaged: Mapping[Tag, str]
+
+    def refuse_older(self, name: str, before: Mapping[Tag, Digest | None], mover: Mover) -> None:
+        """Let no older run move a tag away from a newer run's release.
+
+        Only what both sides know is compared: run id, then attempt. Unknown is not newer.
+
+        Raises:
+            OlderRunError: with every such tag; nothing was written.
+        """
+        if mover.force or mover.run is None:
+            return
+        offenders = []
+        for tag, digest in before.items():
+            found = self.histories[tag].release_of(digest) if digest and tag in self.histories else None
+            if found is not None and found.run is not None and found.run > mover.run:
+                offenders.append(f"{tag}: expected {mover.run} or older, found {found.run} at {digest}")
+        if offenders:
+            raise OlderRunError(
+                f"{name}: {mover.run} is older than what its tags hold; no tag was moved",
+                offenders=offenders,
+                hint="leave it, the newer release stays; to go back, use anyarch rollback, or --force",
+                run=mover.run.id,
+            )
+
+
+def keeps_history(store: Store) -> bool:
+    """Whether a place can keep histories.
+
+    A layout directory does not: it is handed to tools that take every entry of its index for an image.
+    """
+    return not store.name.startswith(LAYOUT_PREFIX)
+
+
+def with_history(before: Mapping[Tag, Digest | None]) -> list[Tag]:
+    """The tags whose move is worth a history: a fixed tag that is new has nothing to go back to."""
+    return [tag for tag in before if is_floating(tag) or before[tag] is not None]
+
+
+async def read_history(store: Store, tag: Tag) -> History:
+    """The history of a tag; without moves if there is none.
+
+    Raises:
+        ContentError: what is there is no history of this tag.
+        RegistryError: the store does not answer.
+    """
+    if not keeps_history(store):
+        return History(tag)
+    place = history_tag(tag)
+    try:
+        manifest = await store.get(place)
+    except NotFoundError:
+        return History(tag)
+    return History.from_manifest(manifest, tag, subject=f"{store.name}:{place}")
+
+
+async def read_ledger(store: Store, tags: Iterable[Tag]) -> Ledger:
+    """The histories of several tags at once; a damaged one is noted and stops no release.
+
+    Raises:
+        RegistryError: the store does not answer.
+    """
+    wanted = list(dict.fromkeys(tags))
+    damaged: dict[Tag, str] = {}
+
+    async def read(tag: Tag) -> History | None:
+        try:
+            return await read_history(store, tag)
+        except ContentError as error:
+            damaged[tag] = error.what
+            return None
+
+    found = await in_parallel([partial(read, tag) for tag in wanted])
+    return Ledger({history.tag: history for history in found if history is not None}, damaged)
+
+
+async def prepare(store: Store, ledger: Ledger, before: Mapping[Tag, Digest | None], mover: Mover) -> None:
+    """Bring the empty blob that histories name, while something else is on its way too.
+
+    Where a history is there, the blob is. A failure is told later, by the write that needs the blob.
+    """
+    has_history = any(history.moves for history in ledger.histories.values())
+    if has_history or not (with_history(before) and mover.history and keeps_history(store)):
+        return
+    with suppress(RegistryError), anyio.CancelScope(shield=True):
+        await store.copy_blob(EMPTY, cast("Store", _EmptyContent()))
+
+
+async def write_down(
+    store: Store, ledger: Ledger, before: Mapping[Tag, Digest | None], digest: Digest, mover: Mover
+) -> list[str]:
+    """Add a move to the history of every tag that was moved; nothing that fails here fails a release.
+
+    A damaged history is left as it is. ``prepare`` comes first.
+
+    Args:
+        store: Where the tags are.
+        ledger: Their histories.
+        before: The tags that moved, and what each pointed at.
+        digest: What all of them point at now.
+        mover: Who moved them.
+
+    Returns:
+        What could not be written down, for people.
+    """
+    if not (mover.history and keeps_history(store)):
+        return []
+    move = Move(
+        digest=digest, previous=None, when=mover.now(), by=mover.by, run=mover.run, revision=mover.revision
+    )
+    wanted = with_history(before)
+    failed: dict[Tag, str] = {}
+    histories = {tag: ledger.histories[tag] for tag in wanted if tag not in ledger.damaged}
+
+    async def write(tag: Tag) -> None:
+        after = histories[tag].after(replace(move, previous=before[tag]))
+        try:
+            with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
+                await store.put(history_tag(tag), after.manifest())
+        except RegistryError as error:
+            failed[tag] = error.what
+
+    await in_parallel([partial(write, tag) for tag in histories])
+    warnings = [ledger.damaged[tag] for tag in wanted if tag in ledger.damaged]
+    if failed:
+        first, *_ = failed.values()
+        warnings.append(f"the move is not in the history of {', '.join(map(str, failed))}: {first}")
+    return warnings
+
+
+class _EmptyContent:
+    """As much of a ``Store`` as ``copy_blob`` needs of its source: the empty blob."""
+
+    name = "empty"
+
+    async def stream_blob(self, _: Descriptor) -> AsyncIterator[bytes]:
+        yield EMPTY_CONTENT
