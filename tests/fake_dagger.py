@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SETTINGS: Final = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 _PROGRAM: Final = """#!{python} -IS
-import json, os, pathlib, shutil, signal, sys, time
+import hashlib, json, os, pathlib, shutil, signal, sys, time
 here = pathlib.Path({here!r})
 words = dict(word.split("=", 1) for word in sys.argv if word.startswith("--") and "=" in word)
 slug = words.get("--platform", "none").replace("/", "-")
@@ -44,7 +44,16 @@ for line in play.get("says", []):
     print(line, flush=True)
 time.sleep(play.get("sleeps", 0))
 if play.get("status", 0) == 0 and "layout" in sys.argv:
-    shutil.copytree(here / "layouts" / slug, words["--path"])
+    layout = pathlib.Path(words["--path"])
+    shutil.copytree(here / "layouts" / slug, layout)
+    index = json.loads((layout / "index.json").read_text())
+    blobs, (child,) = layout / "blobs" / "sha256", index["manifests"]
+    manifest = json.loads((blobs / child["digest"].partition(":")[2]).read_text())
+    manifest["annotations"]["dev.anyarch.plan"] = words["--plan"]
+    raw = json.dumps(manifest).encode()
+    child["digest"], child["size"] = "sha256:" + hashlib.sha256(raw).hexdigest(), len(raw)
+    (blobs / child["digest"].partition(":")[2]).write_bytes(raw)
+    (layout / "index.json").write_text(json.dumps(index))
 elif play.get("status", 0) == 0 and (here / "records" / (slug + ".json")).exists():
     record = json.loads((here / "records" / (slug + ".json")).read_text())
     record["plan"] = words["--plan"]
@@ -70,14 +79,13 @@ class FakeDagger:
         plays = {Platform.parse(platform).slug: play for platform, play in by_platform.items()}
         (self.folder / "plays.json").write_text(json.dumps(plays))
 
-    def builds(self, *platforms: str, content: str = "1") -> None:
-        """Have an image for each platform, as a layout would be exported."""
+    def builds(self, *platforms: str, plan: str = "") -> None:
+        """Have an image for each platform, as a layout would be exported; ``plan`` is put on it then."""
         for word in platforms:
             platform = Platform.parse(word)
             image = an_image(
                 platform,
-                files={"app": f"{platform} {content}".encode()},
-                annotations={"dev.anyarch.execution": "native"},
+                annotations={"dev.anyarch.execution": "native", "dev.anyarch.plan": plan},
             )
             self.images[platform] = image
             layout = self.folder / "layouts" / platform.slug

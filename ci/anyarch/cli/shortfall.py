@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anyarch.cli.legs import State
-from anyarch.errors import PartialBuildError
+from anyarch.errors import OffendersError, PartialBuildError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +44,14 @@ def check(legs: Sequence[Leg], order: Order) -> dict[Platform, AnyarchError]:
 
 
 def _offender(leg: Leg) -> str:
-    first, *rest = str(leg.error.what if leg.error else "").splitlines()
+    error = leg.error
+    first, *rest = str(error.what if error else "").splitlines()
+    also = [f"- {each}" for each in error.offenders] if isinstance(error, OffendersError) else []
     log = [f"log: {leg.log}"] if leg.log else []
-    return "\n".join([first, *(f"    {line}" for line in [*rest, *log])])
+    platform = f"{leg.planned.platform}: "
+    return "\n".join(
+        [platform + first.removeprefix(platform), *(f"    {line}" for line in [*rest, *also, *log])]
+    )
 
 
 def _for_all(errors: Sequence[AnyarchError], platforms: Sequence[Platform]) -> AnyarchError:
@@ -56,5 +61,7 @@ def _for_all(errors: Sequence[AnyarchError], platforms: Sequence[Platform]) -> A
         return first
     others = ", ".join(map(str, platforms[1:]))
     hint = f"{first.hint}; " if first.hint else ""
-    kind = type(first)
-    return kind(first.what, hint=f"{hint}the same kind of failure for {others}", **first.facts)
+    hint += f"the same kind of failure for {others}"
+    if isinstance(first, OffendersError):
+        return type(first)(first.what, offenders=first.offenders, hint=hint, **first.facts)
+    return type(first)(first.what, hint=hint, **first.facts)

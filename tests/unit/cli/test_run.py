@@ -1,0 +1,360 @@
+"""``anyarch run`` as a program, with a dagger that plays outcomes: what is built, kept, merged and told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+from anyarch.cli.main import run
+from anyarch.oci.platforms import Platform
+from anyarch.oci.reference import Tag
+from anyarch.registry.layout import LayoutStore
+from anyarch.release.config import Config
+from anyarch.release.plan import make_plan
+from anyarch.release.record import Record
+
+from tests.builders import upload
+from tests.fake_dagger import FakeDagger, an_engine
+from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from anyarch.oci.manifest import Manifest
+
+AMD, ARM = "linux/amd64", "linux/arm64"
+FAILS = {
+    "says": ["5   : withExec /bin/sh -c 'make'", "5   : [1s] | no rule", "5   : x ERROR [1s]"],
+    "status": 1,
+}
+
+
+class Bench:
+    """A folder with an application, an engine that answers, and a dagger that plays."""
+
+    def __init__(self, folder: Path, engine: str) -> None:
+        self.folder = folder
+        self.app = folder / "app"
+        self.app.mkdir()
+        (self.app / "Dockerfile").write_text("FROM scratch\n")
+        self.dagger = FakeDagger(folder / "dagger")
+        self.dagger.builds(AMD, ARM)
+        self.engine = engine
+
+    def words(self, *words: str, platforms: Sequence[str] = (AMD, ARM)) -> list[str]:
+        return ["run", "app", *(f"--engine={each}={self.engine}" for each in platforms), *words]
+
+    def run(self, *words: str, platforms: Sequence[str] = (AMD, ARM)) -> int:
+        return run(self.words(*words, platforms=platforms))
+
+    def record(self, platform: str) -> Record | None:
+        path = self.app / ".anyarch" / "records" / f"{Platform.parse(platform).slug}.json"
+        return Record.from_json(path.read_bytes(), subject=path.name) if path.exists() else None
+
+    def tagged(self, name: str = "latest") -> Manifest | None:
+        async def look() -> Manifest | None:
+            store = LayoutStore(self.folder / "dist")
+            return await store.get(Tag(name)) if await store.head(Tag(name)) else None
+
+        return anyio.run(look)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """The same as a process of its own, for signals."""
+        command = [sys.executable, "-m", "anyarch", *self.words(*words)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    with an_engine(tmp_path / "engine.sock") as url:
+        bench = Bench(tmp_path, url)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("ANYARCH_DAGGER", str(bench.dagger.program))
+        yield bench
+
+
+def test_with_nothing_configured_the_result_is_a_layout_of_both_platforms(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.run() == 0
+    index = bench.tagged()
+    assert index is not None
+    shown = capsys.readouterr().out
+    for platform in (AMD, ARM):
+        record = bench.record(platform)
+        assert record is not None
+        assert str(record.image.digest) in shown
+        assert str(record.image.digest) in index.raw.decode()
+    assert f"oci:dist@{index.digest}" in shown
+    assert "rm -r dist" in shown
+
+
+def test_a_second_run_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run() == 0
+    before = bench.tagged()
+    capsys.readouterr()
+    assert bench.run("--format", "json") == 0
+    assert json.loads(capsys.readouterr().out)["writes"] == 0
+    assert bench.tagged() == before
+
+
+def test_a_platforms_image_is_in_the_layout_by_digest_only(bench: Bench) -> None:
+    assert bench.run() == 0
+    listed = json.loads((bench.folder / "dist" / "index.json").read_text())["manifests"]
+    assert [each["annotations"]["org.opencontainers.image.ref.name"] for each in listed] == ["latest"]
+
+
+def test_the_build_context_leaves_our_own_files_out(bench: Bench) -> None:
+    assert bench.run("--to", "oci:app/out") == 0
+    note = bench.dagger.called(ARM)
+    assert note is not None
+    assert [word for word in note["argv"] if word.startswith("--exclude")] == [
+        "--exclude=.anyarch",
+        "--exclude=out",
+    ]
+
+
+def test_one_platform_that_fails_stops_no_other_and_nothing_is_tagged(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.dagger.plays({ARM: FAILS})
+    assert bench.run("--tag", "1.0") == 15
+    assert bench.record(AMD) is not None
+    assert bench.record(ARM) is None
+    assert bench.tagged("1.0") is None
+    told = capsys.readouterr().err
+    assert "kept: linux/amd64" in told
+    assert "RUN make" in told
+    assert "no rule" in told
+    assert "app/.anyarch/logs/linux-arm64.log" in told
+    assert "anyarch run app --tag=1.0 --platform=linux/arm64" in told
+
+
+def test_the_command_that_it_names_builds_just_that_platform_and_merges_all(bench: Bench) -> None:
+    bench.dagger.plays({ARM: FAILS})
+    assert bench.run("--tag", "1.0") == 15
+    bench.dagger.plays({AMD: FAILS})  # were it called again, this would fail
+    assert bench.run("--tag=1.0", "--platform=linux/arm64", platforms=[ARM]) == 0
+    index = bench.tagged("1.0")
+    assert index is not None
+    assert {str(each["platform"]["architecture"]) for each in json.loads(index.raw)["manifests"]} == {
+        "amd64",
+        "arm64",
+    }
+
+
+def test_a_failed_platforms_older_record_is_not_told_as_this_runs(bench: Bench) -> None:
+    assert bench.run() == 0
+    bench.dagger.plays({ARM: FAILS})
+    assert bench.run() == 15
+    assert bench.record(ARM) is None
+
+
+def test_the_same_failure_everywhere_is_one_error_of_its_own_class(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.dagger.plays({AMD: FAILS, ARM: FAILS})
+    assert bench.run("--format", "json") == 12
+    document = json.loads(capsys.readouterr().out)
+    assert document["error"] == "BuildFailedError"
+    assert "same kind of failure for linux/arm64" in document["hint"]
+
+
+def test_an_optional_platform_may_fail(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    (bench.app / "anyarch.toml").write_text(f'[platforms."{AMD}"]\n[platforms."{ARM}"]\nrequired = false\n')
+    bench.dagger.plays({ARM: FAILS})
+    assert bench.run() == 0
+    told = capsys.readouterr()
+    assert "missing (optional)" in told.out
+    assert "warning  linux/arm64 is optional and failed" in told.out
+    assert bench.tagged() is not None
+
+
+def test_a_platform_that_was_never_built_is_named_with_the_command(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bench.app / "anyarch.toml").write_text(f'[platforms."{AMD}"]\n[platforms."{ARM}"]\n')
+    assert bench.run("--platform", AMD, platforms=[AMD]) == 15
+    told = capsys.readouterr().err
+    assert "linux/arm64: there is no record" in told
+    assert "anyarch run app --platform=linux/arm64" in told
+    assert bench.tagged() is None
+
+
+def test_a_record_of_another_plan_is_not_merged(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run() == 0
+    before = bench.tagged()
+    (bench.app / "anyarch.toml").write_text('[build]\nargs = { X = "2" }\n')
+    assert bench.run("--platform", ARM, platforms=[ARM]) == 31
+    assert "linux/amd64" in capsys.readouterr().err
+    assert bench.tagged() == before
+
+
+def test_an_engine_that_does_not_answer_is_told_before_anything_is_built(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "app", f"--engine={AMD}={bench.engine}", f"--engine={ARM}=unix:///nowhere.sock"]
+    assert run(words) == 10
+    assert bench.dagger.called(AMD) is None
+    assert "linux/arm64: engine unix:///nowhere.sock: there is no such socket" in capsys.readouterr().err
+
+
+def test_an_optional_platforms_engine_may_be_away(bench: Bench) -> None:
+    (bench.app / "anyarch.toml").write_text(
+        f'[platforms."{AMD}"]\n[platforms."{ARM}"]\nrequired = false\nengine = "unix:///nowhere.sock"\n'
+    )
+    assert bench.run(platforms=[AMD]) == 0
+    assert bench.dagger.called(ARM) is None
+    assert bench.tagged() is not None
+
+
+def test_an_image_for_another_platform_is_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    arm = bench.dagger.folder / "layouts" / "linux-arm64"
+    arm.rename(arm.with_name("real"))
+    shutil.copytree(arm.with_name("linux-amd64"), arm)
+    assert bench.run() == 15
+    told = capsys.readouterr().err
+    assert "  - linux/arm64: oci:dist@sha256:" in told
+    assert "expected an image for linux/arm64, found linux/amd64" in told
+    assert bench.tagged() is None
+
+
+def test_two_runs_in_one_folder_do_not_overwrite_each_other(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.dagger.plays({AMD: {"sleeps": 30}})
+    first = bench.start()
+    try:
+        bench.dagger.wait_for(AMD)
+        assert bench.run() == 5
+        assert "another anyarch run" in capsys.readouterr().err
+    finally:
+        first.terminate()
+        first.communicate(timeout=20)
+
+
+def test_a_published_run_is_merged_in_the_registry(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANYARCH_REGISTRY_USERNAME", USERNAME)
+    monkeypatch.setenv("ANYARCH_REGISTRY_PASSWORD", PASSWORD)
+    with FakeRegistry(auth="basic") as registry:
+        destination = f"{registry.host}/team/app"
+        publish_all(bench, destination)
+        assert bench.run("--to", destination, "--tag", "1.0 latest") == 0
+        held = registry.repositories.by_name["team/app"]
+        assert held.tags.keys() >= {"1.0", "latest"}
+    shown = capsys.readouterr()
+    assert PASSWORD not in shown.out + shown.err
+    kept = [path for path in (bench.app / ".anyarch").rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if PASSWORD in path.read_text()]
+    note = bench.dagger.called(ARM)
+    assert note is not None
+    assert "--password=env:ANYARCH_REGISTRY_PASSWORD" in note["argv"]
+
+
+def publish_all(bench: Bench, destination: str) -> None:
+    """Have the images in the registry, as the engine's push would leave them, and records about them."""
+    from anyarch.cli.words import credential_from
+    from anyarch.registry.stores import open_store
+
+    platforms = (Platform.parse(AMD), Platform.parse(ARM))
+    plan = make_plan(Config(), platforms=platforms, destination=destination)
+    bench.dagger.builds(AMD, ARM, plan=str(plan.digest))
+
+    async def push() -> None:
+        async with open_store(destination, credential=credential_from(os.environ)) as store:
+            await upload(store, *bench.dagger.images.values())
+
+    anyio.run(push)
+    bench.dagger.records(destination, AMD, ARM)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        pytest.param({"platform": "linux/386"}, "left a record of linux/386", id="another platform"),
+        pytest.param({"plan": None}, "plan None", id="no plan"),
+        pytest.param({"surprise": 1}, "surprise", id="a field that nobody knows"),
+    ],
+)
+def test_a_record_is_checked_before_it_is_kept(
+    bench: Bench, change: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FakeRegistry() as registry:
+        destination = f"{registry.host}/team/app"
+        publish_all(bench, destination)
+        bench.dagger.plays({ARM: {"record": change}})
+        assert bench.run("--to", destination, "--tag", "1.0") == 15
+        assert registry.repositories.by_name["team/app"].tags == {}
+    assert said in capsys.readouterr().err
+    assert bench.record(ARM) is None
+
+
+def test_wrong_credentials_are_told_before_anything_is_built(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANYARCH_REGISTRY_USERNAME", USERNAME)
+    monkeypatch.setenv("ANYARCH_REGISTRY_PASSWORD", "canary-wrong")
+    with FakeRegistry(auth="basic") as registry:
+        assert bench.run("--to", f"{registry.host}/team/app", "--tag", "1.0") == 21
+    assert bench.dagger.called(AMD) is None
+    assert "canary-wrong" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_leaves_no_child_and_no_tag(bench: Bench, number: signal.Signals) -> None:
+    bench.dagger.plays({ARM: {"sleeps": 60, "child": True}})
+    process = bench.start("--tag", "1.0")
+    notes = bench.dagger.wait_for(AMD, ARM)
+    wait_until(lambda: bench.record(AMD) is not None)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert "nothing was tagged; kept: linux/amd64" in err
+    assert "Traceback" not in err
+    pids = [note[key] for note in notes for key in ("pid", "child") if key in note]
+    wait_until(lambda: not any(runs(pid) for pid in pids))
+    assert bench.tagged("1.0") is None
+    bench.dagger.plays({})
+    assert bench.run("--tag", "1.0") == 0  # and the next run finds nothing in its way
+
+
+def test_a_second_ctrl_c_kills_a_client_that_does_not_listen(bench: Bench) -> None:
+    bench.dagger.plays({AMD: {"sleeps": 60, "stubborn": True}, ARM: {"sleeps": 60, "stubborn": True}})
+    process = bench.start()
+    notes = bench.dagger.wait_for(AMD, ARM)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None  # it waits for its children
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=5)
+    assert process.returncode == 130
+    assert "no platform was finished" in err
+    wait_until(lambda: not any(runs(note["pid"]) for note in notes))
+
+
+def wait_until(holds: Callable[[], bool], deadline_seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + deadline_seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    with suppress(ProcessLookupError):
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    return False
