@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NAME: Final = "test"
 _TEST_SECONDS: Final = 600
 _LOCK_SECONDS: Final = 3000
-_FOLDERS: Final = tuple(Path(__file__).parent / name for name in ("engine", "workflow"))
+_FOLDERS: Final = tuple(Path(__file__).parent / name for name in ("contract", "engine", "workflow"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

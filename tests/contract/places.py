@@ -1,4 +1,7 @@
-"""Where a ``Store`` can live: each entry starts one such place. Another real server is one more entry."""
+"""Where a ``Store`` can live: each entry starts one such place. Another real server is one more entry.
+
+A place gets a folder of its own and the folder of the compiled peers.
+"""
 
 from __future__ import annotations
 
@@ -45,56 +48,73 @@ def _registry(host: str, options: Options | None = None) -> Place:
 
 
 @contextmanager
-def fake_registry(_folder: Path) -> Iterator[Place]:
+def fake_registry(_folder: Path, _peers: Path) -> Iterator[Place]:
     with FakeRegistry() as registry:
         yield _registry(registry.host)
 
 
 @contextmanager
-def layout(folder: Path) -> Iterator[Place]:
+def layout(folder: Path, _peers: Path) -> Iterator[Place]:
     yield Place(lambda path: LayoutStore(folder / path))
 
 
 @contextmanager
-def memory(_folder: Path) -> Iterator[Place]:
+def memory(_folder: Path, _peers: Path) -> Iterator[Place]:
     yield Place(lambda path: MemoryStore(name=f"registry.example.com/{path}"))
 
 
 @contextmanager
-def docker_registry(folder: Path) -> Iterator[Place]:
+def docker_registry(folder: Path, _peers: Path) -> Iterator[Place]:
     """Debian's distribution 2.8."""
-    with _docker_registry(folder, "") as host:
+    with _distribution("docker-registry", folder) as host:
         yield _registry(host)
 
 
 @contextmanager
-def docker_registry_with_password(folder: Path) -> Iterator[Place]:
+def docker_registry_with_password(folder: Path, _peers: Path) -> Iterator[Place]:
     """The same, asking for a password by Basic authentication."""
     (folder / "htpasswd").write_text(_HTPASSWD)
     options = Options(credential=Credential(USERNAME, PASSWORD))
     auth = f'auth: {{htpasswd: {{realm: contract, path: "{folder}/htpasswd"}}}}\n'
-    with _docker_registry(folder, auth) as host:
+    with _distribution("docker-registry", folder, auth) as host:
         yield _registry(host, options)
 
 
 @contextmanager
-def _docker_registry(folder: Path, more: str) -> Iterator[str]:
+def distribution_v3(folder: Path, peers: Path) -> Iterator[Place]:
+    """The server of the same project that registries run today."""
+    with _distribution(str(peers / "registry"), folder) as host:
+        yield _registry(host)
+
+
+@contextmanager
+def olareg(_folder: Path, peers: Path) -> Iterator[Place]:
+    """A server of OCI 1.1 by other authors, with referrers."""
+    port = _free_port()
+    host = f"127.0.0.1:{port}"
+    words = ["serve", "--addr=127.0.0.1", f"--port={port}", "--store-type=mem"]
+    with server(str(peers / "olareg"), words, host):
+        yield _registry(host)
+
+
+@contextmanager
+def _distribution(program: str, folder: Path, more: str = "") -> Iterator[str]:
     host = f"127.0.0.1:{_free_port()}"
     config = folder / "config.yml"
     config.write_text(
         "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {inmemory: {}}\n"
         f'http: {{addr: "{host}"}}\n{more}'
     )
-    with server("docker-registry", ["serve", str(config)], host, hint="apt-get install docker-registry"):
+    with server(program, ["serve", str(config)], host):
         yield host
 
 
 @contextmanager
-def server(program: str, arguments: list[str], host: str, *, hint: str) -> Iterator[None]:
+def server(program: str, arguments: list[str], host: str) -> Iterator[None]:
     """A server process of the loopback, for the time of a ``with`` block; a missing one is a failure."""
     found = shutil.which(program)
     if found is None:
-        pytest.fail(f"{program} is not installed: {hint}")
+        pytest.fail(f"{program} is not installed: make setup")
     process = subprocess.Popen([found, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_for(host, process)
@@ -104,12 +124,14 @@ def server(program: str, arguments: list[str], host: str, *, hint: str) -> Itera
         process.wait(timeout=10)
 
 
-PLACES: Final[Mapping[str, Callable[[Path], AbstractContextManager[Place]]]] = {
+PLACES: Final[Mapping[str, Callable[[Path, Path], AbstractContextManager[Place]]]] = {
     "memory": memory,
     "fake registry": fake_registry,
     "OCI layout": layout,
     "docker-registry 2.8": docker_registry,
     "docker-registry 2.8 with a password": docker_registry_with_password,
+    "distribution 3": distribution_v3,
+    "olareg": olareg,
 }
 
 

@@ -34,8 +34,8 @@ PLATFORMS = tuple(map(Platform.parse, THREE))
 
 
 @pytest.fixture(params=PLACES)
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[AnyStore]:
-    with PLACES[request.param](tmp_path) as place:
+async def store(request: pytest.FixtureRequest, tmp_path: Path, peers: Path) -> AsyncIterator[AnyStore]:
+    with PLACES[request.param](tmp_path, peers) as place:
         async with place.open("shop/api") as opened:
             yield opened
 

@@ -19,6 +19,7 @@ from tests.contract.places import PLACES, Place
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from anyarch.oci.store import Store
 
@@ -33,8 +34,10 @@ _numbers = count()
 
 
 @pytest.fixture(scope="module", params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with PLACES[request.param](tmp_path_factory.mktemp("place")) as opened:
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, peers: Path
+) -> Iterator[Place]:
+    with PLACES[request.param](tmp_path_factory.mktemp("place"), peers) as opened:
         yield opened
 
 

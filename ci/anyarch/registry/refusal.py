@@ -40,6 +40,7 @@ _CODES: Final[dict[str, type[RegistryError]]] = {
     "MANIFEST_BLOB_UNKNOWN": NotFoundError,
     "MANIFEST_UNKNOWN": NotFoundError,
     "NAME_UNKNOWN": NotFoundError,
+    "BLOB_UPLOAD_INVALID": ContentError,  # what olareg says to bytes that are not their digest
     "DIGEST_INVALID": ContentError,
     "MANIFEST_INVALID": ContentError,
     "SIZE_INVALID": ContentError,

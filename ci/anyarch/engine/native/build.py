@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import subprocess
 import tempfile
-import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import anyio
-from anyio.streams.text import TextReceiveStream
-
 from anyarch.engine import DAGGER_VERSION
+from anyarch.engine.native import gobuild
 from anyarch.engine.native.locks import locked
 from anyarch.engine.native.places import cache_folder
 from anyarch.engine.native.toolchain import find_go
@@ -25,8 +19,6 @@ from anyarch.errors import EngineStartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from anyio.abc import Process
 
 BUILD_SECONDS: Final = 1800.0
 _SOURCES: Final = Path(__file__).with_name("go")
@@ -46,7 +38,6 @@ _PROGRAMS: Final = {
     "host-local": "cni/host-local",
     "loopback": "cni/loopback",
 }
-_REPORT_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +113,14 @@ async def _compile(go: str, prefix: Path, on_event: Callable[[str], None], deadl
         shutil.copytree(_SOURCES, work / "source")
         output = work / "compiled"
         output.mkdir()
-        command = [go, "build", *_FLAGS, "-o", f"{output}/", "tool"]
-        await _follow(command, work / "source", on_event, deadline_seconds)
+        await gobuild.build(
+            go,
+            [*_FLAGS, "-o", f"{output}/", "tool"],
+            work / "source",
+            what="the engine",
+            on_event=on_event,
+            deadline_seconds=deadline_seconds,
+        )
         _arrange(output, work / "prefix")
         (work / "prefix").rename(prefix)
     except OSError as error:
@@ -139,52 +136,6 @@ def _arrange(compiled: Path, prefix: Path) -> None:
         (compiled / name).rename(prefix / place)
     (prefix / "bin" / "runc").symlink_to(find("runc") or "/usr/sbin/runc")
     (prefix / "content").mkdir()
-
-
-async def _follow(
-    command: list[str], folder: Path, on_event: Callable[[str], None], deadline_seconds: float
-) -> None:
-    """Run the compiler, saying now and then that it is still at work."""
-    last: deque[str] = deque(maxlen=12)
-    began = time.monotonic()
-    environ = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
-    try:
-        with anyio.fail_after(deadline_seconds):
-            async with (
-                await anyio.open_process(
-                    command, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd=folder, env=environ
-                ) as process,
-                anyio.create_task_group() as tasks,
-            ):
-                tasks.start_soon(_say_still, on_event, began, last)
-                await _collect(process, last)
-                tasks.cancel_scope.cancel()
-    except TimeoutError as error:
-        raise EngineStartError(
-            f"compiling the engine did not end within {deadline_seconds:g} s",
-            hint="start it again: what is compiled is kept by Go's own cache",
-        ) from error
-    if process.returncode != 0:
-        raise EngineStartError(
-            f"compiling the engine failed: {' / '.join(last) or f'exit status {process.returncode}'}",
-            hint="it needs the Go module proxy ($GOPROXY) and about 5 GB of room",
-        )
-
-
-async def _collect(process: Process, last: deque[str]) -> None:
-    assert process.stdout is not None  # noqa: S101  it is a pipe by default
-    rest = ""
-    async for text in TextReceiveStream(process.stdout, errors="replace"):
-        *lines, rest = (rest + text).split("\n")
-        last.extend(line for line in lines if line.strip())
-    await process.wait()
-
-
-async def _say_still(on_event: Callable[[str], None], began: float, last: deque[str]) -> None:
-    while True:
-        await anyio.sleep(_REPORT_SECONDS)
-        doing = f" ({last[-1][:80]})" if last else ""
-        on_event(f"still compiling after {time.monotonic() - began:.0f} s{doing}")
 
 
 def client_environment(installed: Installation, url: str) -> Mapping[str, str]:
