@@ -41,7 +41,7 @@ ARG GREETING=none
 COPY . /context
 COPY --from=tool /tool /tool
 RUN --mount=type=secret,id=token cd /context && { cat /tool; echo "greeting $GREETING"; \\
-    echo "secret has $(wc -c </run/secrets/token) bytes"; find . -type f | sort; } >/facts
+    echo "secret has $(cat /run/secrets/token 2>/dev/null | wc -c) bytes"; find . -type f | sort; } >/facts
 CMD ["cat", "/facts"]
 FROM final AS never
 RUN exit 1
@@ -112,9 +112,8 @@ def application(tmp_path: Path) -> Path:
     return folder
 
 
-def build(application: Path, platform: str = "linux/386", *more: str) -> list[str]:
-    given = ["--target=final", "--secret=env:TOKEN_OF_TEST", "--secret-id=token"]
-    return ["build", f"--source={application}", f"--platform={platform}", *given, *more]
+def build(application: Path, *more: str) -> list[str]:
+    return ["build", f"--source={application}", "--platform=linux/386", "--target=final", *more]
 
 
 def test_the_functions_are_listed_with_what_they_do(client: Client) -> None:
@@ -128,7 +127,8 @@ def test_the_functions_are_listed_with_what_they_do(client: Client) -> None:
 def test_a_build_honours_arguments_target_secret_label_and_what_is_left_out(
     client: Client, application: Path
 ) -> None:
-    words = build(application, "linux/386", '--build-arg="GREETING=one, two=2"', "--exclude=left-out")
+    words = build(application, '--build-arg="GREETING=one, two=2"', "--exclude=left-out", "--label=a.b=c=d")
+    words += ["--secret=env:TOKEN_OF_TEST", "--secret-id=token"]
     said = client.call(*words, "container", "file", "--path=/facts", "contents", TOKEN_OF_TEST="12345")
     assert said.splitlines() == [
         "linux/amd64 builds linux/386 (386) on amd64",
@@ -137,8 +137,7 @@ def test_a_build_honours_arguments_target_secret_label_and_what_is_left_out(
         "./.dockerignore",
         "./kept",
     ]
-    words = build(application, "linux/386", "--label=com.example.a=b=c", "--exclude=left-out")
-    assert client.call(*words, "container", "label", "--name=com.example.a", TOKEN_OF_TEST="12345") == "b=c"
+    assert client.call(*words, "container", "label", "--name=a.b", TOKEN_OF_TEST="12345") == "c=d"
 
 
 def test_the_example_runs_as_a_32_bit_program(client: Client) -> None:
@@ -161,11 +160,11 @@ async def test_publishing_leaves_a_record_of_what_the_registry_holds_and_no_tag(
     client: Client, application: Path, tmp_path: Path
 ) -> None:
     repository = f"{client.registry}/test/module"
-    words = build(application, "linux/386", f"--plan={PLAN}", "--revision=abc123", "--label=a=b")
+    words = build(application, f"--plan={PLAN}", "--revision=abc123", "--label=a=b")
     words += ["publish", f"--repository={repository}", "--insecure", "--run-id=7", "--run-attempt=2"]
 
     async def published_as(name: str) -> Record:
-        await client.calls(*words, "export", f"--path={tmp_path / name}", TOKEN_OF_TEST="1")
+        await client.calls(*words, "export", f"--path={tmp_path / name}")
         return Record.from_json((tmp_path / name).read_bytes(), subject=name)
 
     record = await published_as("first.json")
@@ -231,7 +230,7 @@ async def test_release_builds_and_tags_everything_on_one_engine(client: Client) 
         index = await store.get(Tag("latest"))
         assert isinstance(index, Index)
         assert {str(child.platform) for child in index.images} == {"linux/386", "linux/arm64"}
-        assert await store.tags() == ["1.0", "latest"]
+        assert {"1.0", "latest"} <= {*await store.tags()}
     assert str(index.digest) in report
 
 
@@ -240,7 +239,7 @@ async def test_a_layout_holds_exactly_the_one_image(
     client: Client, application: Path, tmp_path: Path
 ) -> None:
     words = [*build(application), "layout", "export", f"--path={tmp_path}/layout"]
-    await client.calls(*words, TOKEN_OF_TEST="1")
+    await client.calls(*words)
     index = json.loads((tmp_path / "layout" / "index.json").read_bytes())
     (descriptor,) = index["manifests"]
     async with open_store(f"oci:{tmp_path}/layout") as store:

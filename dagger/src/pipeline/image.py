@@ -134,7 +134,7 @@ async def published(recipe: Recipe, platforms: Sequence[Platform], place: Place)
             image = await Image.of(dataclasses.replace(recipe, platform=platform))
             records.append(await image.record(place))
         except AnyarchError as error:
-            offenders.append(f"{platform}: {error}")
+            offenders.append(f"{platform}: {error.what}")
 
     async with anyio.create_task_group() as group:
         for platform in platforms:
