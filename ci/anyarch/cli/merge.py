@@ -14,13 +14,14 @@ from anyarch.errors import FileProblemError, UsageError
 from anyarch.oci.reference import Tag
 from anyarch.registry.stores import open_store
 from anyarch.release.config import LAYOUT_PREFIX, parse_destination
+from anyarch.release.history import Run
 from anyarch.release.ledger import Mover
 from anyarch.release.plan import PLAN_MAX_BYTES, Plan, PlannedPlatform
 from anyarch.release.publish import merge as publish
 from anyarch.release.record import read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anyarch.release.publish import Release
 
@@ -77,7 +78,7 @@ def merge(
                 expected=[PlannedPlatform(platform=each) for each in expected] or None,
                 tags=wanted or default_tags(destination),
                 dry_run=dry_run,
-                mover=Mover(force=force),
+                mover=Mover(run=ci_run(os.environ), force=force),
             )
 
     _show(anyio.run(work), format, insecure)
@@ -96,6 +97,14 @@ def read_plan(path: Path) -> Plan:
     except OSError as error:
         raise FileProblemError(f"plan {path} cannot be read: {error.strerror}", path=str(path)) from error
     return Plan.from_json(raw, subject=str(path))
+
+
+def ci_run(environ: Mapping[str, str]) -> Run | None:
+    """The CI run that we are part of, where the environment tells it: GitHub Actions."""
+    from anyarch.github.run import GitHubRun  # noqa: PLC0415  only a release needs it
+
+    found = GitHubRun.from_environ(environ)
+    return Run.of(found.run_id, found.attempt) if found else None
 
 
 def default_tags(destination: str) -> tuple[Tag, ...]:

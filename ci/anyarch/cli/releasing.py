@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from anyarch.cli import recordfiles, summary
 from anyarch.cli.engines import ready
 from anyarch.cli.legs import Leg, State, build_all
-from anyarch.cli.merge import default_tags
+from anyarch.cli.merge import ci_run, default_tags
 from anyarch.cli.orders import Result
 from anyarch.cli.output import note
 from anyarch.cli.progress import display
@@ -21,6 +21,7 @@ from anyarch.engine.locate import find_module
 from anyarch.errors import AuthenticationError, FileProblemError, PartialBuildError
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.stores import open_store
+from anyarch.release.ledger import Mover
 from anyarch.release.matrix import build_arguments
 from anyarch.release.parallel import both
 from anyarch.release.publish import merge
@@ -77,7 +78,8 @@ class Run:
                 failed = check(self.legs, order)
                 records = self._records()
                 self.merging = True
-                release = await merge(store, records, plan=order.plan, tags=tags)
+                mover = Mover(run=ci_run(os.environ))
+                release = await merge(store, records, plan=order.plan, tags=tags, mover=mover)
         built = {
             leg.planned.platform: summary.Built(leg.engine, leg.seconds)
             for leg in self.legs

@@ -43,6 +43,7 @@ _TAG_MAX_CHARACTERS: Final = 128
 _MOVES: Final = "dev.anyarch.history"
 _TAG: Final = "dev.anyarch.history.tag"
 _WORD_MAX_CHARACTERS: Final = 128
+_RUN_MAX_DIGITS: Final = 18  # fits 64 bits
 _TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?Z", re.ASCII)
 
 
@@ -57,15 +58,19 @@ class Run:
         return f"run {self.id}" + (f" attempt {self.attempt}" if self.attempt > 1 else "")
 
     @classmethod
+    def of(cls, word: str | None, attempt: int | None) -> Run | None:
+        """The run that a CI service names; None where it does not count its runs in whole numbers."""
+        word = word or ""
+        if not (word.isascii() and word.isdecimal() and len(word) <= _RUN_MAX_DIGITS):
+            return None
+        return cls(int(word), attempt or 1)
+
+    @classmethod
     def newest(cls, records: Iterable[Record]) -> Run | None:
         """The newest run among records; None where one does not say: then nothing is known."""
-        runs: list[Run] = []
-        for record in records:
-            word = record.run_id or ""
-            if not (word.isascii() and word.isdecimal() and len(word) <= 18):
-                return None
-            runs.append(cls(int(word), record.run_attempt or 1))
-        return max(runs, default=None)
+        runs = [cls.of(record.run_id, record.run_attempt) for record in records]
+        known = [run for run in runs if run is not None]
+        return max(known) if known and len(known) == len(runs) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
