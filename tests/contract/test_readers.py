@@ -1,0 +1,159 @@
+"""Readers that are not ours understand what we publish, and say of it what we say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+from anyarch.oci.digest import Digest
+from anyarch.oci.reference import Tag
+from anyarch.release.publish import merge
+from anyarch.release.record import record_from_store
+from anyarch.release.verify import verify
+
+from tests.builders import upload
+from tests.contract.places import PLACES
+from tests.releases import a_build
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from anyarch.release.verify import Verification
+
+    from tests.builders import BuiltImage
+    from tests.contract.places import AnyStore, Place
+
+NAMES = ("linux/386", "linux/amd64", "linux/arm/v7", "linux/arm64")
+BUILDS = [a_build(name) for name in NAMES]
+READER_SECONDS = 30
+SERVERS = ("docker-registry 2.8", "distribution 3", "olareg")
+
+
+@dataclass(frozen=True)
+class Published:
+    reference: str
+    said: Verification
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Commands with {ref}, {host}, {platform}, {arch}, {variant} and {layout} to be filled in.
+
+    ``index`` prints the index, ``config`` one platform's config, both byte for byte; ``pull`` makes a layout.
+    """
+
+    index: str
+    config: str
+    pull: str
+
+
+READERS = {
+    "skopeo": Reader(
+        index="skopeo inspect --raw --tls-verify=false docker://{ref}",
+        config="skopeo --override-arch={arch} --override-variant={variant} inspect --config --raw "
+        "--tls-verify=false docker://{ref}",
+        pull="skopeo --insecure-policy --override-arch={arch} --override-variant={variant} copy "
+        "--src-tls-verify=false docker://{ref} oci:{layout}:v1",
+    ),
+    "crane": Reader(
+        index="crane manifest {ref}",
+        config="crane config --platform={platform} {ref}",
+        pull="crane pull --format=oci --platform={platform} {ref} {layout}",
+    ),
+    "regctl": Reader(
+        index="regctl --host=reg={host},tls=disabled manifest get --format=raw-body {ref}",
+        config="regctl --host=reg={host},tls=disabled image inspect --format=raw-body "
+        "--platform={platform} {ref}",
+        pull="regctl --host=reg={host},tls=disabled image copy --platform={platform} {ref} ocidir://{layout}:v1",
+    ),
+    "oras": Reader(
+        index="oras manifest fetch --plain-http {ref}",
+        config="oras manifest fetch-config --plain-http --platform={platform} {ref}",
+        pull="oras copy --from-plain-http --platform={platform} {ref} --to-oci-layout {layout}:v1",
+    ),
+}
+
+
+async def publish(store: AnyStore) -> Published:
+    async with store:
+        await upload(store, *BUILDS)
+        records = [await record_from_store(store, each.digest, platform=each.platform) for each in BUILDS]
+        await merge(store, records, tags=[Tag("1.2.3")])
+        said = await verify(store, Tag("1.2.3"), platforms=[each.platform for each in BUILDS])
+        return Published(f"{store.name}:1.2.3", said)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, peers: Path
+) -> Iterator[Place]:
+    with PLACES[request.param](tmp_path_factory.mktemp("place"), peers) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def published(place: Place) -> Published:
+    return anyio.run(publish, place.open("shop/api"))
+
+
+def ask(command: str, published: Published, peers: Path, build: BuiltImage, layout: Path) -> bytes:
+    """Run a reader's command; it must end well."""
+    platform = build.platform
+    words: Sequence[str] = [
+        word.format(
+            ref=published.reference,
+            host=published.reference.partition("/")[0],
+            platform=platform,
+            arch=platform.architecture,
+            variant=platform.variant or "",
+            layout=layout,
+        )
+        for word in command.split()
+    ]
+    own = peers / words[0]
+    done = subprocess.run(
+        [own if own.exists() else words[0], *(word for word in words[1:] if not word.endswith("="))],
+        capture_output=True,
+        timeout=READER_SECONDS,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(layout.parent)},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_reader_finds_our_index(published: Published, peers: Path, reader: str, tmp_path: Path) -> None:
+    raw = ask(READERS[reader].index, published, peers, BUILDS[0], tmp_path)
+    index = json.loads(raw)
+    found = {(each["digest"], each["size"], each["platform"]["architecture"]) for each in index["manifests"]}
+    ours = {(str(each.digest), len(each.manifest.raw), each.platform.architecture) for each in BUILDS}
+    assert found == ours
+    assert Digest.of(raw) == published.said.digest
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=NAMES)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_reader_inspects_and_pulls_each_platform(
+    published: Published, peers: Path, reader: str, build: BuiltImage, tmp_path: Path
+) -> None:
+    config = json.loads(ask(READERS[reader].config, published, peers, build, tmp_path))
+    assert config == json.loads(build.blobs[build.manifest.config.digest])
+    layout = tmp_path / "pulled"
+    ask(READERS[reader].pull, published, peers, build, layout)
+    pulled = {path.name: path.read_bytes() for path in (layout / "blobs" / "sha256").iterdir()}
+    wanted = {**build.blobs, build.digest: build.manifest.raw}
+    assert {digest.hex: pulled.get(digest.hex) for digest in wanted} == {
+        digest.hex: content for digest, content in wanted.items()
+    }
+    others = {each.digest.hex for each in BUILDS if each is not build}
+    assert not others & set(pulled), "only the platform that was asked for"
+
+
+def test_crane_finds_nothing_to_object_to(published: Published, peers: Path, tmp_path: Path) -> None:
+    ask("crane validate --remote={ref}", published, peers, BUILDS[0], tmp_path)
