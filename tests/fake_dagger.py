@@ -49,14 +49,14 @@ if play.get("status", 0) == 0 and "layout" in sys.argv:
     index = json.loads((layout / "index.json").read_text())
     blobs, (child,) = layout / "blobs" / "sha256", index["manifests"]
     manifest = json.loads((blobs / child["digest"].partition(":")[2]).read_text())
-    manifest["annotations"]["dev.anyarch.plan"] = words["--plan"]
+    manifest["annotations"]["dev.anyarch.plan"] = words.get("--plan", "")
     raw = json.dumps(manifest).encode()
     child["digest"], child["size"] = "sha256:" + hashlib.sha256(raw).hexdigest(), len(raw)
     (blobs / child["digest"].partition(":")[2]).write_bytes(raw)
     (layout / "index.json").write_text(json.dumps(index))
 elif play.get("status", 0) == 0 and (here / "records" / (slug + ".json")).exists():
     record = json.loads((here / "records" / (slug + ".json")).read_text())
-    record["plan"] = words["--plan"]
+    record["plan"] = words.get("--plan", "")
     pathlib.Path(words["--path"]).write_text(json.dumps(record | play.get("record", {{}})))
 sys.exit(play.get("status", 0))
 """
