@@ -271,13 +271,13 @@ async def test_a_layout_holds_exactly_the_one_image(
             id="an argument without a value",
         ),
         pytest.param(
-            ["build", "--source=examples/web", "--platform=linux/386", "--dockerfile=None", "execution"],
+            ["build", "--source=examples/web", "--platform=linux/386", "--dockerfile=None", "layout"],
             'anyarch.BuildFailedError: linux/386: failed to read Dockerfile "None": '
             "open /None: no such file or directory",
             id="no such Dockerfile",
         ),
         pytest.param(
-            ["build", "--source=examples/web", "--platform=linux/386", "--target=nope", "execution"],
+            ["build", "--source=examples/web", "--platform=linux/386", "--target=nope", "layout"],
             "anyarch.BuildFailedError: linux/386: failed to convert Dockerfile to LLB: "
             'target stage "nope" could not be found',
             id="no such target",

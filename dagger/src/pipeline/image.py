@@ -18,7 +18,7 @@ from dagger import Doc, dag, field, object_type
 
 from pipeline import words
 from pipeline.effects import cached_in_session, uncached
-from pipeline.failures import build_failure, plainly
+from pipeline.failures import plainly
 from pipeline.layout import for_platform, unpack
 from pipeline.place import Place
 from pipeline.recipe import Recipe, annotated
@@ -30,18 +30,29 @@ class Image:
 
     platform: Annotated[str, Doc("The platform that the image is for")] = field()
     execution: Annotated[str, Doc("native, or emulated where the engine needs QEMU for it")] = field()
-    as_made: dagger.Container
+    # The recipe, kept for the functions: an engine of 0.21 builds as soon as the container is named.
+    source: dagger.Directory
+    dockerfile: str
+    target: str
+    arguments: dict[str, str]
+    labels: dict[str, str]
+    secrets: list[dagger.Secret]
     engine: str
     plan: str
     revision: str
 
     @classmethod
-    async def of(cls, recipe: Recipe) -> "Image":
+    def of(cls, recipe: Recipe) -> "Image":
         """The image that a recipe makes."""
         return cls(  # type: ignore[call-arg]  # mypy does not see object_type's dataclass
-            as_made=await recipe.container(),
             platform=str(recipe.platform),
             execution=recipe.execution,
+            source=recipe.source,
+            dockerfile=recipe.dockerfile,
+            target=recipe.target,
+            arguments=dict(recipe.arguments),
+            labels=dict(recipe.labels),
+            secrets=list(recipe.secrets),
             engine=str(recipe.engine),
             plan=str(recipe.plan or ""),
             revision=recipe.revision or "",
@@ -50,8 +61,8 @@ class Image:
     @cached_in_session
     @plainly
     async def container(self) -> dagger.Container:
-        """Return the image as a container, to run or to change further."""
-        return await self._finished(self.as_made)
+        """Build the image and return it as a container, to run or to change further."""
+        return await self._built()
 
     @cached_in_session
     @plainly
@@ -109,15 +120,19 @@ class Image:
             "started": started,
         }
 
-    async def _finished(self, container: dagger.Container) -> dagger.Container:
-        container = await for_platform(container, Platform.parse(self.platform))
-        return annotated(container, plan=self.plan, execution=self.execution, revision=self.revision)
-
     async def _built(self) -> dagger.Container:
-        try:
-            return await self._finished(await self.as_made.sync())
-        except dagger.QueryError as error:
-            raise build_failure(error, subject=self.platform) from error
+        recipe = Recipe(
+            source=self.source,
+            platform=Platform.parse(self.platform),
+            engine=Platform.parse(self.engine),
+            dockerfile=self.dockerfile,
+            target=self.target,
+            arguments=self.arguments,
+            labels=self.labels,
+            secrets=self.secrets,
+        )
+        container = await for_platform(await recipe.built(), recipe.platform)
+        return annotated(container, plan=self.plan, execution=self.execution, revision=self.revision)
 
 
 async def published(recipe: Recipe, platforms: Sequence[Platform], place: Place) -> list[Record]:
@@ -131,7 +146,7 @@ async def published(recipe: Recipe, platforms: Sequence[Platform], place: Place)
 
     async def publish(platform: Platform) -> None:
         try:
-            image = await Image.of(dataclasses.replace(recipe, platform=platform))
+            image = Image.of(dataclasses.replace(recipe, platform=platform))
             records.append(await image.record(place))
         except AnyarchError as error:
             offenders.append(f"{platform}: {error.what}")

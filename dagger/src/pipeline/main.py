@@ -74,7 +74,7 @@ class Anyarch:
             revision=revision,
             plan=plan,
         )
-        return await Image.of(recipe)
+        return Image.of(recipe)
 
     @uncached
     @plainly

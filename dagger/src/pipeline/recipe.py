@@ -69,11 +69,12 @@ class Recipe:
         """Whether the engine runs this platform itself or has an emulator do it."""
         return "native" if self.engine.runs(self.platform) else "emulated"
 
-    async def container(self) -> dagger.Container:
-        """The image as a container that runs nothing before somebody asks for a part of it.
+    async def built(self) -> dagger.Container:
+        """Build the image.
 
         Raises:
-            BuildFailedError: the Dockerfile, its target or a base image is not there or not valid.
+            BuildFailedError: the Dockerfile or a base image is missing or wrong, or an instruction failed.
+            EngineDiskFullError: the engine has no room left.
         """
         container = self.source.docker_build(
             dockerfile=self.dockerfile,
@@ -85,10 +86,9 @@ class Recipe:
         for name, value in self.labels.items():
             container = container.with_label(name, value)
         try:
-            await container.id()  # reads the Dockerfile and resolves its base images
+            return await container.sync()
         except dagger.QueryError as error:
             raise build_failure(error, subject=str(self.platform)) from error
-        return container
 
     def build_arguments(self) -> dict[str, str]:
         """The arguments given, after the platform arguments that Dockerfile knows, said aloud.
