@@ -314,7 +314,8 @@ def test_a_failing_instruction_is_shown_with_its_last_lines(client: Client, tmp_
 def test_a_wrong_password_shows_before_a_long_build(
     client: Client, registry_with_password: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM debian:bookworm-slim\nRUN sleep 400\n")
+    # Longer than a call may take here.
+    (tmp_path / "Dockerfile").write_text("FROM debian:bookworm-slim\nRUN sleep 1000\n")
     words = ["build", f"--source={tmp_path}", "--platform=linux/386", "publish", "--insecure"]
     words += [f"--repository={registry_with_password}/app", "--username=robot", "--password=env:WRONG"]
     failure = client.failure(*words, "sync", WRONG="canary-4711")
