@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PATHS ?= tests
 bin := .venv/bin
 
-.PHONY: help setup demo demo-down test unit lint lock
+.PHONY: help setup demo demo-down test unit lint bench lock
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 20
@@ -22,6 +22,9 @@ test: lint ## everything, from a bare machine to nothing left behind
 
 unit: setup ## the tests that need no engine: seconds
 	@$(bin)/pytest tests/unit tests/test_architecture.py
+
+bench: setup ## merge and tag beside crane, regctl, oras and buildx
+	@$(bin)/python -m lab.bench
 
 lint: setup ## format, lint, types, shell
 	@$(bin)/ruff format --check --quiet . && $(bin)/ruff check --quiet . && $(bin)/mypy --no-error-summary
