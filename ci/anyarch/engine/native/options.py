@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from anyarch.oci.platforms import Platform
 
 START_SECONDS: Final = 120.0
+# Dagger's own limit is 20 % of the disk free: on a fuller one it throws away every layer after each session,
+# also one that the next session has just begun to use.
+_GC: Final = {"maxUsedSpace": "75%", "reservedSpace": "10GB", "minFreeSpace": "5%"}
 # What the engine inherits of its starter's environment; a caller's tokens are none of a daemon's business.
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY")
 _INHERITED: Final = (*_PROXIES, *map(str.lower, _PROXIES), "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -61,7 +64,7 @@ def engine_config(options: UpOptions) -> str:
         registries[host] = {"http": True}
     for host, url in options.mirrors.items():
         registries.setdefault(host, {})["mirrors"] = [url]
-    return json.dumps({"logLevel": "info", "registries": registries}, indent=2) + "\n"
+    return json.dumps({"logLevel": "info", "gc": _GC, "registries": registries}, indent=2) + "\n"
 
 
 def inherited_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

