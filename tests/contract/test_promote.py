@@ -54,9 +54,8 @@ async def releases(store: AnyStore) -> list[Release]:
     return [await merge(store, records[:number], tags=[LATEST]) for number in (1, 2, 3)]
 
 
+@pytest.mark.parametrize("place", [name for name in PLACES if name != "layout"], indirect=True)
 async def test_a_promoted_release_goes_back_step_by_step(store: AnyStore) -> None:
-    if not keeps_history(store):
-        pytest.skip("a layout directory keeps no history")
     first, second, third = await releases(store)
     assert [each.warnings for each in (first, second, third)] == [(), (), ()]
     for each in (first, third):

@@ -22,6 +22,7 @@ import pytest
 from anyarch.engine.native.build import install, installation
 from anyarch.engine.native.image import python_sdk
 from anyarch.engine.native.process import Process
+from anyarch.errors import EngineDiskFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -323,3 +324,28 @@ def test_a_killed_up_is_recovered_by_the_next(host: Host) -> None:
     assert host.up()["url"]
     host.down()
     assert host.snapshot() == before
+
+
+def test_a_full_disk_on_the_engine_is_one_clear_error(host: Host, tmp_path: Path) -> None:
+    state = host.state()
+    state.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(state)]
+    subprocess.run(host.inside(*mount), check=True, timeout=_COMMAND_SECONDS)
+    engine = host.up()
+    application = tmp_path / "application"
+    application.mkdir()
+    (application / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    program = (sys.executable, "-c", "from anyarch.cli.main import main; main()")
+    words = ("--platform=linux/amd64", f"--engine=linux/amd64={engine['url']}", f"--to=oci:{tmp_path}/dist")
+    done = subprocess.run(
+        host.inside(*program, "run", str(application), *words),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_COMMAND_SECONDS,
+        env=host.environment(),
+    )
+    assert done.returncode == EngineDiskFullError.exit_code, done.stderr
+    assert "has no room left" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "dist" / "index.json").exists()
