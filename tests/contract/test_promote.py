@@ -54,7 +54,7 @@ async def releases(store: AnyStore) -> list[Release]:
     return [await merge(store, records[:number], tags=[LATEST]) for number in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("place", [name for name in PLACES if name != "layout"], indirect=True)
+@pytest.mark.parametrize("place", [name for name in PLACES if name != "OCI layout"], indirect=True)
 async def test_a_promoted_release_goes_back_step_by_step(store: AnyStore) -> None:
     first, second, third = await releases(store)
     assert [each.warnings for each in (first, second, third)] == [(), (), ()]
