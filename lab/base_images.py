@@ -50,7 +50,9 @@ _HUB_TIMEOUT_SECONDS: Final = 4
 _LAYER_TYPE: Final = "application/vnd.oci.image.layer.v1.tar+gzip"
 _HOOKS: Final = "/usr/share/mmdebstrap/hooks/merged-usr"
 # The host's file system as this process sees it, made read-only; mmdebstrap works in a tmpfs of its own.
+# That covers whatever lies under /tmp, this checkout included: nothing in here may be named by its path.
 _READ_ONLY_HOST: Final = """
+cd /
 for folder in /etc /usr /var; do mount --bind "$folder" "$folder"; mount -o remount,bind,ro "$folder"; done
 mount -t tmpfs tmpfs /tmp
 mount -o remount,bind,ro /
@@ -117,12 +119,13 @@ async def push(layout: Path, registry: str) -> str:
 
 
 def _key(sources: Sequence[str], settings: Sequence[str]) -> str:
-    parts = [_RECIPE, *sources, *settings, *map(str, PLATFORMS), _hook().read_text("utf-8")]
+    parts = [_RECIPE, *sources, *settings, *map(str, PLATFORMS), _hook()]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def _hook() -> Path:
-    return Path(__file__).with_name("slim.sh")
+def _hook() -> str:
+    """The text of the hook: mmdebstrap gives what is no file's name to a shell."""
+    return Path(__file__).with_name("slim.sh").read_text("utf-8")
 
 
 async def _make(layout: Path, sources: Sequence[str], settings: Sequence[str]) -> None:
