@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _HEAD_MAX_BYTES = 256 * 1024
+_TLS = b"\x16"
 
 
 @dataclass
@@ -76,7 +77,13 @@ class SlowProxy:
         there: asyncio.StreamReader,
         back: asyncio.StreamWriter,
     ) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
+        first = await reader.readexactly(1)
+        if first == _TLS:  # who tries TLS first is told, as by the registry itself; crane else waits 0.3 s
+            await asyncio.sleep(2 * self._delay)
+            writer.write(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+            await writer.drain()
+            raise ConnectionAbortedError
+        head = first + await reader.readuntil(b"\r\n\r\n")
         began = time.monotonic()
         method = head.split(b" ", 1)[0].decode()
         self.traffic.methods[method] += 1
