@@ -6,7 +6,6 @@ Names come from digests only, and every directory on the way is opened with ``O_
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import secrets
 import stat
@@ -14,8 +13,9 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Final
 
-from anyarch.errors import ContentError, FileProblemError, NotFoundError, RegistryUnavailableError
+from anyarch.errors import ContentError, FileProblemError, NotFoundError
 from anyarch.oci import strict_json
+from anyarch.registry.layout_lock import LOCK_FILE, locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,18 +24,14 @@ if TYPE_CHECKING:
     from anyarch.oci.digest import Digest
 
 _LAYOUT_FILE: Final = "oci-layout"
-_LOCK_FILE: Final = "index.json.lock"
 _LAYOUT_VERSION: Final = "1.0.0"
 _LAYOUT_MAX_BYTES: Final = 64 * 1024
-_LOCK_SECONDS_MAX: Final = 30.0
-_LOCK_POLL_SECONDS: Final = 0.05
 _TEMPORARY_PREFIX: Final = ".anyarch-"
 _TEMPORARY_STALE_SECONDS: Final = 24 * 3600.0  # no write takes that long: its process was killed
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: a named pipe in a stranger's layout must not hold us.
 _READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CREATING: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOCKING: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class NewFile:
@@ -168,7 +164,7 @@ class LayoutFiles:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other writers of ``index.json`` out; the same lock file as BuildKit's.
+        """Keep other writers of ``index.json`` out.
 
         Raises:
             RegistryUnavailableError: another process keeps it for longer than 30 s.
@@ -178,17 +174,7 @@ class LayoutFiles:
                 root = self._enter(stack)
                 if root is None:
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-                descriptor = os.open(_LOCK_FILE, _LOCKING, 0o666, dir_fd=root)
-            stack.callback(os.close, descriptor)
-            ends_at = time.monotonic() + _LOCK_SECONDS_MAX
-            while not _try_lock(descriptor):
-                if time.monotonic() > ends_at:
-                    raise RegistryUnavailableError(
-                        f"{self.path / _LOCK_FILE} is held by another process for more than "
-                        f"{_LOCK_SECONDS_MAX:.0f} s",
-                        hint="wait for it to end, or stop it; the file itself may stay",
-                    )
-                time.sleep(_LOCK_POLL_SECONDS)
+                stack.enter_context(locked(root, str(self.path / LOCK_FILE)))
             for folder in (root, self._enter(stack, "blobs", "sha256")):
                 if folder is not None:
                     _remove_stale(folder)
@@ -227,14 +213,6 @@ def _read_up_to(file: IO[bytes], max_bytes: int, subject: str) -> bytes:
     if len(content) > max_bytes:
         raise ContentError(f"{subject}: longer than the {max_bytes} bytes allowed")
     return content
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _remove_stale(directory: int) -> None:

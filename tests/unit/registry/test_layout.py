@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -64,7 +65,7 @@ async def test_the_folder_is_what_the_specification_says(layout: LayoutStore) ->
     ]
     files = {str(path.relative_to(layout.path)) for path in layout.path.rglob("*") if path.is_file()}
     blobs = {f"blobs/sha256/{digest.hex}" for digest in (*IMAGE.blobs, IMAGE.digest)}
-    assert files == {"oci-layout", "index.json", "index.json.lock"} | blobs
+    assert files == {"oci-layout", "index.json"} | blobs
 
 
 async def test_skopeo_reads_it(layout: LayoutStore, tmp_path: Path) -> None:
@@ -126,12 +127,49 @@ async def test_many_writers_lose_no_tag(layout: LayoutStore) -> None:
     assert len(await layout.tags()) == 21
 
 
+async def test_a_lock_file_that_is_not_ours_is_not_removed(layout: LayoutStore) -> None:
+    from anyarch.registry.layout_files import LayoutFiles
+
+    lock = layout.path / "index.json.lock"
+    with LayoutFiles(layout.path).lock():
+        lock.unlink()
+        lock.write_text("of another tool, which removed ours")
+    assert lock.exists()
+
+
+async def test_a_lock_on_a_file_that_is_gone_is_none(
+    layout: LayoutStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its holder removes it: who had opened it before and gets the lock then must look again."""
+    from anyarch.registry.layout_files import LayoutFiles
+
+    lock, inodes, real = layout.path / "index.json.lock", list[int](), fcntl.flock
+
+    def flock(descriptor: int, how: int) -> None:
+        if not inodes:
+            lock.unlink()  # its holder is done between our opening and our locking
+        inodes.append(os.fstat(descriptor).st_ino)
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with LayoutFiles(layout.path).lock():
+        assert len(inodes) == 2
+        assert lock.stat().st_ino == inodes[-1]
+
+
+async def test_what_a_killed_writer_left_of_its_lock_is_taken_over_and_removed(layout: LayoutStore) -> None:
+    lock = layout.path / "index.json.lock"
+    lock.write_text("")
+    await layout.put(Tag("v2"), IMAGE.manifest)
+    assert not lock.exists()
+
+
 async def test_a_lock_that_is_never_given_back_is_an_error(
     layout: LayoutStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from anyarch.registry.layout_files import LayoutFiles
 
-    monkeypatch.setattr("anyarch.registry.layout_files._LOCK_SECONDS_MAX", 0.2)
+    monkeypatch.setattr("anyarch.registry.layout_lock._SECONDS_MAX", 0.2)
     done = threading.Event()
     held = threading.Event()
 
