@@ -13,7 +13,8 @@
     │   ├── BuildFailedError 12
     │   ├── EngineDiskFullError 13
     │   ├── BuildTimeoutError 14
-    │   └── PartialBuildError 15  some platforms were built, a required one was not
+    │   ├── PartialBuildError 15  some platforms were built, a required one was not
+    │   └── CannotRunError 16     an engine cannot start an image's program
     ├── RegistryError
     │   ├── RegistryUnavailableError 20
     │   ├── AuthenticationError 21
@@ -29,7 +30,8 @@
     ├── LostRaceError 34
     ├── PlanError 35
     ├── ImagesDifferError 36      anyarch diff found differences
-    └── OlderRunError 37          a tag holds the release of a newer run
+    ├── OlderRunError 37          a tag holds the release of a newer run
+    └── TrialFailedError 38       a command failed on some platforms' images
 """
 
 from __future__ import annotations
@@ -145,6 +147,12 @@ class PartialBuildError(OffendersError, EngineError):
     exit_code = 15
 
 
+class CannotRunError(EngineError):
+    """An engine cannot start a program of an image: foreign, with no emulator for it, or not there."""
+
+    exit_code = 16
+
+
 class RegistryError(AnyarchError):
     """A registry, or an OCI layout, refused or failed."""
 
@@ -237,3 +245,9 @@ class OlderRunError(OffendersError):
     """A tag points at the release of a newer run than the one that wants to move it."""
 
     exit_code = 37
+
+
+class TrialFailedError(OffendersError):
+    """A command was run on every platform's image of a release, and on some it failed."""
+
+    exit_code = 38
