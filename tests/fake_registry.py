@@ -77,6 +77,7 @@ class Switches:
     head_manifests: bool = True  # False: 405
     head_denied: bool = False  # 403 without a body, as ECR
     immutable_tags: bool = False
+    deletes: bool = True
     lag: int = 0  # how often a manifest written just now is not found yet
     tags_page: int = 0
     tags_link: str = ""

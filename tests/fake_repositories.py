@@ -58,9 +58,8 @@ class Seen:
         if match is None:
             return frozenset()
         pull = f"repository:{match['name']}:pull"
-        return frozenset(
-            {pull} if self.method in {"GET", "HEAD"} else {pull, f"repository:{match['name']}:push"}
-        )
+        more = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(self.method, "push")
+        return frozenset({pull, f"repository:{match['name']}:{more}"})
 
     def argument(self, name: str) -> str:
         return parse_qs(self.query).get(name, [""])[0]
@@ -121,6 +120,8 @@ class Repositories:
     def _manifest(self, seen: Seen, name: str, reference: str, switches: Switches) -> Reply | None:
         if seen.method == "PUT":
             return self._put_manifest(seen, name, reference, switches)
+        if seen.method == "DELETE":
+            return self._delete_manifest(name, reference, switches)
         if seen.method not in {"GET", "HEAD"}:
             return None
         if seen.method == "HEAD" and not switches.head_manifests:
@@ -161,6 +162,15 @@ class Repositories:
         if ":" not in reference:
             repository.tags[reference] = digest
         return Reply(201, {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": digest})
+
+    def _delete_manifest(self, name: str, reference: str, switches: Switches) -> Reply:
+        if not switches.deletes:
+            return failure(405, "UNSUPPORTED", "The operation is unsupported.")
+        repository = self.by_name.get(name, Repository())
+        if repository.manifests.pop(reference, None) is None:
+            return failure(404, "MANIFEST_UNKNOWN", "manifest unknown")
+        repository.tags = {tag: digest for tag, digest in repository.tags.items() if digest != reference}
+        return Reply(202)
 
     def _tags(self, seen: Seen, name: str, switches: Switches) -> Reply:
         if name not in self.by_name:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anyarch.oci.store import Store
 
 CHUNK_BYTES = 64 * 1024
-WRITES = frozenset({"put", "copy_blob"})
+WRITES = frozenset({"put", "copy_blob", "delete"})
 
 
 @dataclass
@@ -65,6 +65,11 @@ class MemoryStore:
         if isinstance(target, Digest):
             target.check(manifest.raw, subject=f"{self.name}@{target}")
         self.plant(target, manifest)
+
+    async def delete(self, digest: Digest) -> bool:
+        await self._called("delete", digest)
+        self.tagged = {tag: target for tag, target in self.tagged.items() if target != digest}
+        return self.manifests.pop(digest, None) is not None
 
     def plant(self, target: Digest | Tag, manifest: Manifest) -> None:
         """Write unchecked: what a careless registry takes, or what lost its parts later."""

@@ -22,7 +22,8 @@
     │   ├── NotFoundError 23
     │   ├── ImmutableTagError 24
     │   ├── RegistryProtocolError 25
-    │   └── ContentError 26       bytes that are not what their digest, size or media type says
+    │   ├── ContentError 26       bytes that are not what their digest, size or media type says
+    │   └── DeletionUnsupportedError 27
     ├── RecordError 30
     ├── PlanMismatchError 31
     ├── MergeRefusedError 32
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells report it
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Control characters from hostile input must not reach a terminal; newlines and tabs may."""
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
@@ -62,8 +63,8 @@ class AnyarchError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, what: str, *, hint: str = "", **facts: object) -> None:
-        self.what = _printable(what)
-        self.hint = _printable(hint)
+        self.what = printable(what)
+        self.hint = printable(hint)
         self.facts: Mapping[str, object] = MappingProxyType(facts)
         super().__init__(self.what)
 
@@ -76,7 +77,7 @@ class OffendersError(AnyarchError):
 
     def __init__(self, what: str, *, offenders: Sequence[str] = (), hint: str = "", **facts: object) -> None:
         super().__init__(what, hint=hint, **facts)
-        self.offenders = tuple(_printable(offender) for offender in offenders)
+        self.offenders = tuple(printable(offender) for offender in offenders)
 
     def __str__(self) -> str:
         lines = [self.what, *(f"  - {offender}" for offender in self.offenders)]
@@ -197,6 +198,12 @@ class ContentError(RegistryError):
     """Bytes are not what their digest, size or media type says, or are no valid manifest."""
 
     exit_code = 26
+
+
+class DeletionUnsupportedError(RegistryError):
+    """A registry deletes no manifests by the distribution protocol."""
+
+    exit_code = 27
 
 
 class RecordError(OffendersError):

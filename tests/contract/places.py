@@ -92,7 +92,7 @@ def olareg(_folder: Path, peers: Path) -> Iterator[Place]:
     """A server of OCI 1.1 by other authors, with referrers."""
     port = _free_port()
     host = f"127.0.0.1:{port}"
-    words = ["serve", "--addr=127.0.0.1", f"--port={port}", "--store-type=mem"]
+    words = ["serve", "--addr=127.0.0.1", f"--port={port}", "--store-type=mem", "--api-delete"]
     with server(str(peers / "olareg"), words, host):
         yield _registry(host)
 
@@ -102,7 +102,8 @@ def _distribution(program: str, folder: Path, more: str = "") -> Iterator[str]:
     host = f"127.0.0.1:{_free_port()}"
     config = folder / "config.yml"
     config.write_text(
-        "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\nstorage: {inmemory: {}}\n"
+        "version: 0.1\nlog: {level: warn, accesslog: {disabled: true}}\n"
+        "storage: {inmemory: {}, delete: {enabled: true}}\n"
         f'http: {{addr: "{host}"}}\n{more}'
     )
     with server(program, ["serve", str(config)], host):

@@ -128,6 +128,41 @@ async def test_writing_twice_is_no_error(store: Store) -> None:
     assert (await store.get(V1)).raw == image.manifest.raw
 
 
+async def test_a_deleted_manifest_is_gone_and_nothing_else_is(store: Store) -> None:
+    first, second = await two_platforms(store)
+    index = an_index(first, second)
+    await store.put(index.digest, index)
+    await store.put(V1, second.manifest)
+    assert await store.delete(index.digest)
+    assert await store.head(index.digest) is None
+    assert not await store.delete(index.digest), "it is gone already"
+    for image in (first, second):
+        assert await store.head(image.digest) == image.manifest.descriptor
+        assert await store.has_blob(image.manifest.config)
+    assert await store.tags() == ["v1"]
+
+
+async def test_a_deleted_manifest_can_be_written_again(store: Store) -> None:
+    (image, _) = await two_platforms(store)
+    await store.delete(image.digest)
+    await store.put(V1, image.manifest)
+    assert (await store.get(V1)).raw == image.manifest.raw
+
+
+async def test_a_tag_never_points_at_a_deleted_manifest(store: Store) -> None:
+    first, second = await two_platforms(store)
+    await store.put(V1, first.manifest)
+    await store.put(Tag("v2"), second.manifest)
+    assert await store.delete(first.digest)
+    assert await store.tags() == ["v2"]
+
+
+async def test_deleting_what_never_was_is_no_error(store: Store) -> None:
+    assert not await store.delete(ABSENT)
+    await two_platforms(store)
+    assert not await store.delete(ABSENT)
+
+
 async def test_tags_are_sorted(store: Store) -> None:
     (image, _) = await two_platforms(store)
     for name in ("v10", "latest", "_x", "v9"):

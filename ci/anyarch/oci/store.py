@@ -41,6 +41,14 @@ class Store(Protocol):
         """Write a manifest under its digest or a tag; writing what is already there is no error."""
         ...
 
+    async def delete(self, digest: Digest) -> bool:
+        """Remove a manifest; False if it was not there. Whatever it names stays.
+
+        Nothing is checked: tags that point at it go with it, indexes that name it are left broken. In a
+        layout every file is named by its digest alone, so that this removes blobs as well.
+        """
+        ...
+
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether a blob of this digest is there, and of this size where the store tells."""
         ...

@@ -68,6 +68,10 @@ class LayoutStore:
         """Write a manifest under its digest or a tag; writing what is already there is no error."""
         await _in_thread(lambda: self._put(target, manifest))
 
+    async def delete(self, digest: Digest) -> bool:
+        """Remove a manifest or blob, and the tags that point at it; False if it was not there."""
+        return await _in_thread(lambda: self._delete(digest))
+
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether a blob of this digest and size is there."""
         return await _in_thread(lambda: self._files.size(blob.digest)) == blob.size
@@ -136,6 +140,10 @@ class LayoutStore:
                 new.commit()
         if not isinstance(target, Digest):
             self._index.point(target, manifest.descriptor)
+
+    def _delete(self, digest: Digest) -> bool:
+        self._index.drop(digest)  # first: a tag never points at a file that is gone
+        return self._files.remove(digest)
 
     def _require_parts(self, manifest: Manifest) -> None:
         """Refuse a manifest before what it names is here, as a registry does."""

@@ -162,6 +162,19 @@ class LayoutFiles:
             stack.callback(new.discard)
             yield new
 
+    def remove(self, digest: Digest) -> bool:
+        """Delete a blob's file; False if there is none."""
+        with ExitStack() as stack, _problems_named(f"{self.path}: {digest}"):
+            folder = self._enter(stack, "blobs", digest.algorithm)
+            if folder is None:
+                return False
+            try:
+                os.unlink(digest.hex, dir_fd=folder)
+            except FileNotFoundError:
+                return False
+            os.fsync(folder)
+            return True
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep other writers of ``index.json`` out.

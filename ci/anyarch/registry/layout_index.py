@@ -11,6 +11,7 @@ from anyarch.oci.manifest import MANIFEST_MAX_BYTES
 from anyarch.oci.media_type import MediaType
 
 if TYPE_CHECKING:
+    from anyarch.oci.digest import Digest
     from anyarch.oci.reference import Tag
     from anyarch.registry.layout_files import LayoutFiles
 
@@ -72,6 +73,21 @@ class LayoutIndex:
                 after.append(entry)
             if after != [raw for raw, _ in before] or not before:
                 self._files.write(_INDEX_FILE, strict_json.dumps({**document, "manifests": after}))
+
+    def drop(self, target: Digest) -> None:
+        """Take every entry of a digest out, tagged or not."""
+        if not self._files.exists():
+            return
+        with self._files.lock():
+            document = self._read()
+            before = self._entries(document)
+            after = [raw for raw, known in before if known.digest != target]
+            if len(after) < len(before):
+                self._files.write(_INDEX_FILE, strict_json.dumps({**document, "manifests": after}))
+
+    def targets(self) -> frozenset[Digest]:
+        """What any entry points at, those without a tag included."""
+        return frozenset(entry.digest for _, entry in self._entries(self._read()))
 
     def _read(self) -> dict[str, object]:
         raw = self._files.read(_INDEX_FILE, MANIFEST_MAX_BYTES) if self._files.exists() else None

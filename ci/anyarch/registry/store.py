@@ -18,6 +18,7 @@ from anyarch.oci.digest import Digest
 from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Image, Index, Manifest
 from anyarch.oci.media_type import ACCEPTED_MANIFESTS, IMAGE_TYPES, INDEX_TYPES
 from anyarch.registry.client import Client, Options
+from anyarch.registry.deletion import delete_manifest
 from anyarch.registry.requests import Request, RequestCounter
 from anyarch.registry.retry import RetryableError
 from anyarch.registry.tags import list_tags
@@ -111,6 +112,11 @@ class RegistryStore:
             await self._settle(target, manifest, error)
         self._written.add(target)
         self._written.add(manifest.digest)
+
+    async def delete(self, digest: Digest) -> bool:
+        """Remove a manifest, and the tags that point at it; False if it was not there."""
+        self._written.forget(digest)
+        return await delete_manifest(self.client, self.repository.path, digest)
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether a blob of this digest is there, and of this size where the registry tells."""

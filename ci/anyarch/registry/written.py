@@ -30,6 +30,10 @@ class Written:
         """Remember a successful write."""
         self._at[target] = self.clock.now()
 
+    def forget(self, target: Digest | Tag) -> None:
+        """Not there any more: from now on "not found" is the truth."""
+        self._at.pop(target, None)
+
     def __contains__(self, target: Digest | Tag) -> bool:
         return self.clock.now() - self._at.get(target, float("-inf")) < _FRESH_SECONDS
 
