@@ -69,6 +69,7 @@ class Switches:
     realm: str = ""  # where tokens are given out, if not here
     challenge: str = ""  # instead of the right one
     token_seconds: int = 300
+    token_body: str = ""  # what the token server says instead; {token} is a good one
     upload_origin: str = ""  # uploads go to this origin
     upload_location: str = ""  # the whole Location, as it stands
     blob_redirect: str = ""  # blobs are read from this origin
@@ -220,8 +221,10 @@ class FakeRegistry:
             granted |= {f"{resource}:{action}" for action in actions.split(",")}
         value = TOKEN_PREFIX + secrets.token_hex(8)
         self.tokens[value] = (frozenset(granted), time.monotonic() + self.switches.token_seconds)
-        body = json.dumps({"token": value, "expires_in": self.switches.token_seconds}).encode()
-        return Reply(200, {"Content-Type": "application/json"}, body)
+        body = json.dumps({"token": value, "expires_in": self.switches.token_seconds})
+        if self.switches.token_body:
+            body = self.switches.token_body.replace("{token}", value)
+        return Reply(200, {"Content-Type": "application/json"}, body.encode())
 
 
 def _is_credential(value: str) -> bool:

@@ -22,6 +22,8 @@ REFERENCE_TYPE: Final = "vnd.docker.reference.type"
 REFERENCE_DIGEST: Final = "vnd.docker.reference.digest"
 ATTESTATION_MANIFEST: Final = "attestation-manifest"
 
+SIZE_MAX_BYTES: Final = 2**63 - 1  # image-spec: int64
+
 _NAMED_FIELDS: Final = frozenset({"mediaType", "digest", "size", "platform", "annotations"})
 
 
@@ -61,7 +63,7 @@ class Descriptor:
         media_type, digest, size = (fields.get(key) for key in ("mediaType", "digest", "size"))
         if not isinstance(media_type, str) or not media_type:
             raise ContentError(f"{subject}: a descriptor has no mediaType")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= SIZE_MAX_BYTES:
             raise ContentError(f"{subject}: a descriptor's size is {str(size)[:40]}")
         platform = fields.get("platform")
         if platform is not None and not isinstance(platform, dict):

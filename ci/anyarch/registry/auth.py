@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote, urlencode
 
 import anyio
 
-from anyarch.errors import AuthenticationError, RegistryProtocolError
+from anyarch.errors import AnyarchError, AuthenticationError, RegistryProtocolError
 from anyarch.registry.challenge import Challenge, parse_challenges
 from anyarch.registry.refusal import read_refusal
 from anyarch.registry.requests import Request
@@ -22,7 +24,7 @@ from anyarch.registry.retry import RetryableError
 from anyarch.registry.urls import Url, check_realm
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from anyarch.registry.credentials import Credential
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     CredentialSource = Callable[[], Awaitable[Credential | None]]
 
 _TOKEN_BODY_MAX_BYTES: Final = 64 * 1024
+_EXPIRES_SECONDS_MAX: Final = 24 * 3600.0
 _TOKEN: Final = re.compile(r"[!-~]{1,32768}", re.ASCII)
+_SECRET_MIN_CHARACTERS: Final = 4  # a shorter one is part of ordinary words, and stars would give it away
 _EXPIRES_SECONDS_DEFAULT: Final = 60.0  # https://distribution.github.io/distribution/spec/auth/token/
 _EXPIRY_MARGIN_SECONDS: Final = 10.0
 _CLIENT_ID: Final = "anyarch"
@@ -104,7 +108,7 @@ class Authenticator:
             AuthenticationError: there is nothing (more) to show.
             RegistryProtocolError: a challenge that cannot be read or must not be followed.
         """
-        challenge = _choose(parse_challenges(headers), self.host)
+        challenge = self._choose(parse_challenges(headers))
         async with self._lock:
             self._challenge = challenge
             if (ready := self._ready(scopes)) and ready != refused:
@@ -130,7 +134,8 @@ class Authenticator:
     def scrub(self, text: str) -> str:
         """``text`` without any secret that this registry was shown, should it have sent one back."""
         for secret in sorted(self._secrets, key=len, reverse=True):
-            text = text.replace(secret, "***")
+            if len(secret) >= _SECRET_MIN_CHARACTERS:
+                text = text.replace(secret, "***")
         return text
 
     def _ready(self, scopes: frozenset[str]) -> str:
@@ -141,6 +146,32 @@ class Authenticator:
         return next((token.header for token in usable), "")
 
     async def _buy(self, challenge: Challenge, scopes: frozenset[str]) -> str:
+    @contextmanager
+    def cleaning(self) -> Iterator[None]:
+        """Take every secret out of the errors of a ``with`` block: an answer's headers may repeat one."""
+        try:
+            yield
+        except AnyarchError as error:
+            error.what, error.hint = self.scrub(error.what), self.scrub(error.hint)
+            error.args = tuple(self.scrub(str(each)) for each in error.args)
+            facts = {key: self.scrub(it) if isinstance(it, str) else it for key, it in error.facts.items()}
+            error.facts = MappingProxyType(facts)
+            raise
+
+    def _choose(self, challenges: Sequence[Challenge]) -> Challenge:
+        for scheme in ("bearer", "basic"):
+            for challenge in challenges:
+                if challenge.scheme == scheme and (scheme == "basic" or "realm" in challenge.parameters):
+                    return challenge
+        schemes = self.scrub(", ".join(challenge.scheme for challenge in challenges))[:160]
+        raise AuthenticationError(
+            f"{self.host} wants an authentication that anyarch does not know"
+            f" ({schemes or 'it does not say which'})",
+            hint=_login_hint(self.host),
+            host=self.host,
+            status=401,
+        )
+
         token = await self._fetch(challenge, scopes, await self._find_credential())
         self._tokens[scopes] = token
         return token.header
@@ -179,20 +210,6 @@ class Authenticator:
         return _Token(f"Bearer {value}", asked_at + max(seconds - _EXPIRY_MARGIN_SECONDS, seconds / 2))
 
 
-def _choose(challenges: Sequence[Challenge], host: str) -> Challenge:
-    for scheme in ("bearer", "basic"):
-        for challenge in challenges:
-            if challenge.scheme == scheme and (scheme == "basic" or "realm" in challenge.parameters):
-                return challenge
-    schemes = ", ".join(challenge.scheme for challenge in challenges)
-    raise AuthenticationError(
-        f"{host} wants an authentication that anyarch does not know ({schemes or 'it does not say which'})",
-        hint=_login_hint(host),
-        host=host,
-        status=401,
-    )
-
-
 def _token_request(
     realm: Url, challenge: Challenge, scopes: frozenset[str], credential: Credential | None
 ) -> Request:
@@ -227,12 +244,14 @@ def _read_token(body: bytes, host: str) -> tuple[str, float]:
     try:
         fields = json.loads(body)
         value = fields.get("token") or fields.get("access_token")
-        seconds = float(fields.get("expires_in") or _EXPIRES_SECONDS_DEFAULT)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        value, seconds = None, 0.0
+        told = float(fields.get("expires_in") or 0)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        value, told = None, 0.0
     if not isinstance(value, str) or _TOKEN.fullmatch(value) is None:
         raise RegistryProtocolError(f"the token server of {host} did not answer with a token")
-    return value, seconds
+    # No life, a negative one or no number: then the protocol's own, counted from when we asked. ``issued_at``
+    # is not looked at: the server's clock and ours may differ by any amount.
+    return value, min(told, _EXPIRES_SECONDS_MAX) if told > 0 else _EXPIRES_SECONDS_DEFAULT
 
 
 def _login_hint(host: str) -> str:

@@ -62,7 +62,7 @@ def _parse_header(text: str) -> list[Challenge]:
 def _parse_challenge(text: str, position: int) -> tuple[Challenge, int]:
     scheme = _SCHEME.match(text, position)
     if scheme is None:
-        raise _malformed(text)
+        raise _malformed(position)
     position = scheme.end()
     token68 = _TOKEN68.match(text, position)
     if token68 is not None:
@@ -75,11 +75,11 @@ def _parse_challenge(text: str, position: int) -> tuple[Challenge, int]:
     while spaced and (parameter := _PARAMETER.match(text, end)) is not None:
         name = parameter[1].lower()
         if name in parameters:
-            raise _malformed(text)
+            raise _malformed(end)
         parameters[name] = parameter[2] or _ESCAPED.sub(r"\1", parameter[3] or "")
         end = _skip_separators(text, parameter.end())
     if not parameters and not ended:
-        raise _malformed(text)
+        raise _malformed(end)
     return Challenge(scheme[1].lower(), parameters), end
 
 
@@ -88,5 +88,8 @@ def _skip_separators(text: str, position: int) -> int:
     return match.end() if match else position
 
 
-def _malformed(text: str) -> RegistryProtocolError:
-    return RegistryProtocolError(f"the registry's WWW-Authenticate header is malformed: {text[:160]!r}")
+def _malformed(position: int) -> RegistryProtocolError:
+    # Not quoted: what cannot be read may be what we sent, which is a secret.
+    return RegistryProtocolError(
+        f"the registry's WWW-Authenticate header is malformed at character {position + 1}"
+    )

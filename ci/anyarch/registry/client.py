@@ -143,7 +143,20 @@ class Client:
             RetryableError: another try may help.
             RegistryError: it would not.
         """
-        opening = self._answer(request, scopes)
+        with self._auth.cleaning():
+            async with self._succeeded(request, scopes, subject) as answer:
+                yield answer
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._wire.aclose()
+
+    @asynccontextmanager
+    async def _succeeded(
+        self, request: Request, scopes: frozenset[str], subject: str
+    ) -> AsyncIterator[Answer]:
+        """The answer to a request within the gate's places; a refusal becomes an error."""
+        opening, sent_at = self._answer(request, scopes), self.clock.now()
         gate = self.retry.gate
         async with gate.uploads if callable(request.body) else gate.requests:
             answer = await opening.__aenter__()
@@ -161,10 +174,6 @@ class Client:
             yield answer
         finally:
             await opening.__aexit__(None, None, None)
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        await self._wire.aclose()
 
     @asynccontextmanager
     async def _answer(self, request: Request, scopes: frozenset[str]) -> AsyncIterator[Answer]:

@@ -90,6 +90,62 @@ async def test_a_token_is_renewed_shortly_before_it_expires() -> None:
         assert sum(not seen.authorization for seen in registry.seen if seen.path.startswith("/v2/")) == 1
 
 
+@pytest.mark.parametrize(
+    ("body", "lives"),
+    [
+        pytest.param('{"token": "{token}"}', 55, id="no life: 60 s, as the protocol says"),
+        pytest.param('{"access_token": "{token}", "expires_in": null}', 55, id="null, by the other name"),
+        pytest.param('{"token": "{token}", "expires_in": 0}', 55, id="none"),
+        pytest.param('{"token": "{token}", "expires_in": -3600}', 55, id="a negative life"),
+        pytest.param('{"token": "{token}", "expires_in": NaN}', 55, id="no number"),
+        pytest.param('{"token": "{token}", "expires_in": "90"}', 85, id="a number in quotes"),
+        pytest.param('{"token": "{token}", "expires_in": 1e300}', 86_395, id="for ever is a day"),
+        pytest.param(
+            '{"token": "{token}", "expires_in": 90, "issued_at": "1999-01-01T00:00:00Z"}',
+            85,
+            id="a server whose clock is decades slow",
+        ),
+        pytest.param(
+            '{"token": "{token}", "expires_in": 90, "issued_at": "2099-01-01T00:00:00Z"}',
+            85,
+            id="a server whose clock is decades fast",
+        ),
+    ],
+)
+async def test_how_long_a_token_is_shown_is_counted_on_our_own_clock(body: str, lives: int) -> None:
+    clock = FakeClock()
+    with FakeRegistry(auth="bearer", token_body=body) as registry:
+        async with store_in(registry, clock=clock) as store:
+            await store.head(Tag("v1"))
+            clock.pass_by(lives - 10)
+            await store.head(Tag("v1"))
+            assert sum(seen.kind == "token" for seen in registry.seen) == 1
+            clock.pass_by(10)
+            await store.head(Tag("v1"))
+        assert sum(seen.kind == "token" for seen in registry.seen) == 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("<html>", id="a page for people"),
+        pytest.param("[]", id="a list"),
+        pytest.param('{"token": 7}', id="a number for a token"),
+        pytest.param('{"expires_in": 60}', id="no token"),
+        pytest.param('{"token": "{token}", "expires_in": 1' + "0" * 400 + "}", id="a life beyond all floats"),
+        pytest.param('{"token": "{token}", "expires_in": [1]}', id="a list for a life"),
+        pytest.param('{"a":' + "[" * 30_000, id="nested without end"),
+        pytest.param('{"token": "' + "x" * 70_000 + '"}', id="longer than any token"),
+    ],
+)
+async def test_what_is_no_token_is_one_clear_error(body: str) -> None:
+    with FakeRegistry(auth="bearer", token_body=body or " ") as registry:
+        async with store_in(registry) as store:
+            with pytest.raises(RegistryProtocolError, match="token server"):
+                await store.head(Tag("v1"))
+
+
 @pytest.mark.parametrize("auth", ["basic", "bearer"])
 @pytest.mark.parametrize(
     ("credential", "words"),
