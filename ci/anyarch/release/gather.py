@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from anyarch.errors import ContentError, NotFoundError
+from anyarch.release.child import Child
 from anyarch.release.found import find_image, missing_blobs, missing_manifests
-from anyarch.release.merge import Child
 from anyarch.release.offenders import is_elsewhere
 from anyarch.release.parallel import both, in_parallel
 

@@ -6,72 +6,20 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from anyarch.errors import UsageError
 from anyarch.oci.manifest import Index
 from anyarch.oci.media_type import MediaType
 from anyarch.release import marks
 from anyarch.release.offenders import find_offenders
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from anyarch.oci.descriptor import Descriptor
-    from anyarch.oci.digest import Digest
     from anyarch.oci.platforms import Platform
+    from anyarch.release.child import Child
+    from anyarch.release.expectation import Expectation
     from anyarch.release.found import FoundImage
-    from anyarch.release.plan import Plan, PlannedPlatform
     from anyarch.release.record import Record
-
-
-@dataclass(frozen=True, kw_only=True)
-class Child:
-    """A record and what the store holds for it; ``problems`` say what it could not give."""
-
-    record: Record
-    found: FoundImage | None = None
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Expectation:
-    """What the children are held against.
-
-    ``platforms`` None: whatever the records name. Without a plan the records must agree with one another.
-    """
-
-    repository: str
-    platforms: Sequence[PlannedPlatform] | None = None
-    has_plan: bool = False
-    destination: str | None = None
-    plan_digest: Digest | None = None
-    revision: str | None = None
-
-    @classmethod
-    def of(
-        cls, repository: str, *, plan: Plan | None = None, platforms: Sequence[PlannedPlatform] | None = None
-    ) -> Expectation:
-        """What a plan expects, or without one a set of platforms.
-
-        Raises:
-            UsageError: both are given and name different platforms.
-        """
-        if plan is None:
-            return cls(repository=repository, platforms=platforms)
-        planned = {each.platform for each in plan.platforms}
-        named = planned if platforms is None else {each.platform for each in platforms}
-        if named != planned:
-            raise UsageError(
-                f"the plan names {_listed(planned)}, --platform {_listed(named)}",
-                hint="leave --platform away: the plan says what belongs into the index",
-            )
-        return cls(
-            repository=repository,
-            platforms=plan.platforms,
-            has_plan=True,
-            destination=plan.destination,
-            plan_digest=plan.digest,
-            revision=plan.revision,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +79,6 @@ def newest_attempts(records: Sequence[Record]) -> tuple[list[Record], list[Recor
         chosen.append(same[-1])
         replaced += same[:-1]
     return chosen, replaced
-
-
-def _listed(platforms: Iterable[Platform]) -> str:
-    return ", ".join(sorted(map(str, platforms)))
 
 
 def _descriptor(image: FoundImage) -> Descriptor:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
     from anyarch.oci.digest import Digest
     from anyarch.oci.platforms import Platform
+    from anyarch.release.child import Child
+    from anyarch.release.expectation import Expectation
     from anyarch.release.found import FoundImage
-    from anyarch.release.merge import Child, Expectation
     from anyarch.release.record import Record
 
 

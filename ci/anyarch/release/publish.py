@@ -10,10 +10,11 @@ import anyio
 
 from anyarch.errors import MergeRefusedError, NotFoundError, PlanMismatchError, RegistryProtocolError
 from anyarch.release import marks
+from anyarch.release.expectation import Expectation
 from anyarch.release.gather import gather, missing_parts, read_children, with_missing
 from anyarch.release.history import Run
 from anyarch.release.ledger import Ledger, Mover, prepare, read_ledger, with_history, write_down
-from anyarch.release.merge import Child, Decision, Expectation, decide, newest_attempts
+from anyarch.release.merge import Decision, decide, newest_attempts
 from anyarch.release.parallel import both
 from anyarch.release.tagging import READ_BACK_DELAYS_SECONDS, move_tags, tag_states
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from anyarch.oci.platforms import Platform
     from anyarch.oci.reference import Tag
     from anyarch.oci.store import Store
+    from anyarch.release.child import Child
     from anyarch.release.found import FoundImage
     from anyarch.release.plan import Plan, PlannedPlatform
     from anyarch.release.record import Record
@@ -99,7 +101,7 @@ async def merge(
     records: Sequence[Record],
     *,
     plan: Plan | None = None,
-    expected: Sequence[PlannedPlatform] | None = None,
+    expected: Sequence[PlannedPlatform] | Expectation | None = None,
     tags: Sequence[Tag] = (),
     dry_run: bool = False,
     on_event: Callable[[Event], None] | None = None,
@@ -111,7 +113,7 @@ async def merge(
         store: The repository that holds the images and gets the index.
         records: One for each platform.
         plan: What was planned: the records must be its own.
-        expected: The platforms, where there is no plan; without both, the records' own.
+        expected: The platforms, where there is no plan; without both, the records' own. Or all of it.
         tags: The tags; none: the index is only reachable by its digest.
         dry_run: Check everything, write nothing.
         on_event: Told about every step as it happens.
@@ -125,7 +127,10 @@ async def merge(
         RegistryError: the store refused or failed; tags not named in the message are as they were.
     """
     tell = on_event or _ignore
-    expectation = Expectation.of(store.name, plan=plan, platforms=expected)
+    if isinstance(expected, Expectation):
+        expectation = expected
+    else:
+        expectation = Expectation.of(store.name, plan=plan, platforms=expected)
     chosen, replaced = newest_attempts(records)
     for record in replaced:
         tell(Event(action="replaced", subject=record.name, detail="a newer attempt of the same run"))

@@ -12,8 +12,10 @@ from anyarch.oci.manifest import ImageConfig
 from anyarch.oci.media_type import MediaType
 from anyarch.oci.platforms import Platform
 from anyarch.release import marks
+from anyarch.release.child import Child
+from anyarch.release.expectation import Expectation
 from anyarch.release.found import FoundImage
-from anyarch.release.merge import Child, Decision, Expectation, decide, newest_attempts
+from anyarch.release.merge import Decision, decide, newest_attempts
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,0 +1,68 @@
+"""What the children of an index are held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from anyarch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from anyarch.oci.digest import Digest
+    from anyarch.oci.platforms import Platform
+    from anyarch.release.plan import Plan, PlannedPlatform
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expectation:
+    """What the children are held against.
+
+    ``platforms`` None: whatever the records name. Without a plan the records must agree with one another
+    on plan and revision, unless ``mixed`` allows that they do not.
+    """
+
+    repository: str
+    platforms: Sequence[PlannedPlatform] | None = None
+    has_plan: bool = False
+    destination: str | None = None
+    plan_digest: Digest | None = None
+    revision: str | None = None
+    mixed: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        repository: str,
+        *,
+        plan: Plan | None = None,
+        platforms: Sequence[PlannedPlatform] | None = None,
+        mixed: bool = False,
+    ) -> Expectation:
+        """What a plan expects, or without one a set of platforms.
+
+        Raises:
+            UsageError: both are given and name different platforms.
+        """
+        if plan is None:
+            return cls(repository=repository, platforms=platforms, mixed=mixed)
+        planned = {each.platform for each in plan.platforms}
+        named = planned if platforms is None else {each.platform for each in platforms}
+        if named != planned:
+            raise UsageError(
+                f"the plan names {_listed(planned)}, --platform {_listed(named)}",
+                hint="leave --platform away: the plan says what belongs into the index",
+            )
+        return cls(
+            repository=repository,
+            platforms=plan.platforms,
+            has_plan=True,
+            destination=plan.destination,
+            plan_digest=plan.digest,
+            revision=plan.revision,
+        )
+
+
+def _listed(platforms: Iterable[Platform]) -> str:
+    return ", ".join(sorted(map(str, platforms)))
