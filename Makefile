@@ -1,6 +1,7 @@
 # Each target is a line or two; what they do is in lab/ and tests/. `make` alone lists them.
 SHELL := /bin/bash
-PATHS ?= tests
+UNIT := tests/unit tests/test_architecture.py tests/test_documents.py
+PATHS ?= tests/contract tests/engine tests/workflow
 bin := .venv/bin
 
 .PHONY: help setup demo demo-down test unit lint bench lock
@@ -17,11 +18,11 @@ demo: setup ## three engines, a registry, one application on three platforms, on
 demo-down: setup ## stop what `make demo` started; nothing but the cache stays
 	@$(bin)/python -m lab.demo down
 
-test: lint ## everything, from a bare machine to nothing left behind
+test: lint unit ## everything, from a bare machine to nothing left behind
 	@$(bin)/pytest $(PATHS)
 
 unit: setup ## the tests that need no engine: seconds
-	@$(bin)/pytest tests/unit tests/test_architecture.py
+	@$(bin)/pytest -n 2 $(UNIT)
 
 bench: setup ## merge and tag beside crane, regctl, oras and buildx
 	@$(bin)/python -m lab.bench

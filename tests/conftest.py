@@ -47,7 +47,7 @@ _WITH_REAL_CACHE: Final = frozenset({"engine", "workflow"})
 
 # The same examples in every run, and no judgement of a busy machine's speed. Looking for new ones:
 # HYPOTHESIS_PROFILE=thorough make unit
-settings.register_profile("suite", deadline=None, derandomize=True, max_examples=50)
+settings.register_profile("suite", deadline=None, derandomize=True, max_examples=25)
 settings.register_profile("thorough", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 

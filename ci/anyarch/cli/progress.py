@@ -19,26 +19,27 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from anyarch.cli.legs import Leg
+    from anyarch.cli.legs import Stage
     from anyarch.engine.output import Line
 
 HEARTBEAT_SECONDS: Final = 30.0
 _REFRESH_SECONDS: Final = 0.25
+_LISTEN_SECONDS: Final = 1.0
 _STYLES: Final = {State.DONE: "green", State.FAILED: "bold red", State.WAITING: "dim"}
 
 
 class Display(Protocol):
     """Told what happens to the legs."""
 
-    def on_line(self, leg: Leg, line: Line) -> None:
+    def on_line(self, leg: Stage, line: Line) -> None:
         """A leg's client printed a line."""
 
-    def on_state(self, leg: Leg) -> None:
+    def on_state(self, leg: Stage) -> None:
         """A leg's state has changed."""
 
 
 @asynccontextmanager
-async def display(legs: Sequence[Leg]) -> AsyncIterator[Display]:
+async def display(legs: Sequence[Stage]) -> AsyncIterator[Display]:
     """The display that suits where stderr goes."""
     shown = LiveDisplay(legs) if _is_terminal() else PlainDisplay(legs)
     async with anyio.create_task_group() as group:
@@ -52,22 +53,22 @@ async def display(legs: Sequence[Leg]) -> AsyncIterator[Display]:
 class PlainDisplay:
     """``linux/arm64  │ RUN make  12.3s``: a line for each step that ended, and a sign of life."""
 
-    def __init__(self, legs: Sequence[Leg]) -> None:
+    def __init__(self, legs: Sequence[Stage]) -> None:
         self._legs = legs
         self._width = max((len(str(leg.planned.platform)) for leg in legs), default=0)
         self._narrations = {id(leg): Narration() for leg in legs}
         self._spoke = {id(leg): monotonic() for leg in legs}
 
-    def on_line(self, leg: Leg, line: Line) -> None:
+    def on_line(self, leg: Stage, line: Line) -> None:
         """Print what is worth telling."""
         words = self._narrations[id(leg)].hear(line)
         leg.step = self._narrations[id(leg)].current
         if words:
             self._say(leg, words)
 
-    def on_state(self, leg: Leg) -> None:
+    def on_state(self, leg: Stage) -> None:
         """Print how a leg ended, or that it begins."""
-        if leg.state is State.BUILDING:
+        if leg.state in {State.BUILDING, State.RUNNING}:
             self._say(leg, f"on {leg.engine}")
         elif leg.state is State.DONE:
             self._say(leg, f"done in {leg.seconds:.1f} s")
@@ -77,13 +78,13 @@ class PlainDisplay:
     async def keep(self) -> None:
         """Say every 30 s what a silent leg is doing."""
         while True:
-            await anyio.sleep(1)
+            await anyio.sleep(_LISTEN_SECONDS)
             for leg in self._legs:
                 silent = monotonic() - self._spoke[id(leg)]
-                if leg.state in {State.BUILDING, State.STORING} and silent >= HEARTBEAT_SECONDS:
+                if leg.state.busy and silent >= HEARTBEAT_SECONDS:
                     self._say(leg, f"… {leg.step} ({leg.seconds:.0f} s so far)")
 
-    def _say(self, leg: Leg, words: str) -> None:
+    def _say(self, leg: Stage, words: str) -> None:
         self._spoke[id(leg)] = monotonic()
         note(f"{leg.planned.platform!s:{self._width}}  │ {words}")
 
@@ -91,16 +92,16 @@ class PlainDisplay:
 class LiveDisplay:
     """A table that is drawn again four times a second."""
 
-    def __init__(self, legs: Sequence[Leg]) -> None:
+    def __init__(self, legs: Sequence[Stage]) -> None:
         self._legs = legs
         self._narrations = {id(leg): Narration() for leg in legs}
 
-    def on_line(self, leg: Leg, line: Line) -> None:
+    def on_line(self, leg: Stage, line: Line) -> None:
         """Take note of the step; the next drawing shows it."""
         self._narrations[id(leg)].hear(line)
         leg.step = self._narrations[id(leg)].current
 
-    def on_state(self, leg: Leg) -> None:
+    def on_state(self, leg: Stage) -> None:
         """The next drawing shows it."""
         if leg.state is State.FAILED:
             leg.step = _reason(leg)
@@ -133,7 +134,7 @@ class LiveDisplay:
         return table
 
 
-def _reason(leg: Leg) -> str:
+def _reason(leg: Stage) -> str:
     """Why a leg failed, in one line beside its platform."""
     what = leg.error.what if leg.error else ""
     return what.partition("\n")[0].removeprefix(f"{leg.planned.platform}: ")

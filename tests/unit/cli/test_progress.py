@@ -22,6 +22,11 @@ def a_leg(platform: str) -> Leg:
     return Leg(planned, "tcp://arm:1", None, Path("record.json"), Path("scratch"))
 
 
+@pytest.fixture(autouse=True)
+def _drawn_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_REFRESH_SECONDS", 0.02)
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -35,7 +40,7 @@ async def play(*legs: Leg) -> None:
             shown.on_state(leg)
         shown.on_line(legs[0], parse_line("5   : withExec /bin/sh -c 'make'"))
         shown.on_line(legs[0], parse_line("5   : Container.withExec ERROR [2.0s]"))
-        await anyio.sleep(0.6)
+        await anyio.sleep(0.1)
         legs[0].error, legs[0].state = (
             BuildFailedError("linux/arm64: RUN make failed\n    no rule"),
             State.FAILED,
@@ -66,11 +71,12 @@ async def test_a_silent_leg_gives_a_sign_of_life(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "_LISTEN_SECONDS", 0.01)
     leg = a_leg("linux/arm64")
     async with display([leg]) as shown:
         leg.began, leg.state = 0.0, State.BUILDING
         shown.on_line(leg, parse_line("5   : withExec /bin/sh -c 'make'"))
-        await anyio.sleep(1.2)
+        await anyio.sleep(0.1)
     assert "linux/arm64  │ … RUN make (" in capsys.readouterr().err
 
 

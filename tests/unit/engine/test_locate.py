@@ -77,7 +77,8 @@ def test_this_repository_is_a_checkout() -> None:
 async def test_a_container_engine_is_one_that_answers(
     tmp_path: Path, bodies: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locate, "_ANSWER_SECONDS", 1.0)
+    hangs = any("sleep" in body for body in bodies.values())
+    monkeypatch.setattr(locate, "_ANSWER_SECONDS", 0.2 if hangs else 5.0)
     for name, body in bodies.items():
         a_program(tmp_path / name, body)
     started = time.monotonic()

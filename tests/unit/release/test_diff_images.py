@@ -17,7 +17,7 @@ from anyarch.release.diff.ignore import Ignore
 from anyarch.release.diff.images import DiffOptions, ImageAt, diff_images
 from anyarch.release.diff.limits import Limits
 from anyarch.release.diff.text import lines
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.builders import BuiltImage
@@ -425,7 +425,6 @@ _MEMBERS = st.one_of(
 _LAYERS = st.lists(_MEMBERS, max_size=5, unique_by=lambda each: each[0].name)
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_an_image_equals_itself_packed_in_another_way(data: st.DataObject) -> None:
     layers = data.draw(st.lists(_LAYERS, min_size=1, max_size=3))
@@ -436,7 +435,6 @@ def test_an_image_equals_itself_packed_in_another_way(data: st.DataObject) -> No
     assert anyio.run(diff, a, b).same
 
 
-@settings(max_examples=25, deadline=None)
 @given(_LAYERS, _LAYERS)
 def test_both_directions_find_the_same(
     one: list[tuple[tarfile.TarInfo, bytes]], two: list[tuple[tarfile.TarInfo, bytes]]

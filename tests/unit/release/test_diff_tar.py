@@ -15,7 +15,7 @@ from anyarch.errors import ContentError
 from anyarch.oci.digest import Digest
 from anyarch.release.diff.entry import Kind, shown
 from anyarch.release.diff.limits import MIB, SPECIAL_HEADER_MAX_BYTES, Limits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.layers import (
@@ -75,7 +75,6 @@ def only(raw: bytes) -> tuple[str, object]:
 # --- good archives
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.sampled_from(sorted(FORMATS)),
     st.lists(
@@ -369,7 +368,6 @@ def test_a_bad_archive_is_refused_by_name(raw: bytes, word: str) -> None:
         entries_of(raw)
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_no_damage_ends_in_anything_but_a_content_error(data: st.DataObject) -> None:
     raw = bytearray(

@@ -10,7 +10,7 @@ from anyarch.errors import ContentError
 from anyarch.release.diff.entry import IMPLIED_DIRECTORY, Entry, Kind
 from anyarch.release.diff.file_tree import FileTree, split_path
 from anyarch.release.diff.limits import Limits
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.layers import a_file, folder, hard_link, member, paths_of, symlink, tree_of
@@ -337,7 +337,6 @@ def hard_links(data: st.DataObject, tree: Model, layer: Model) -> dict[Path, Pat
     return {path: target for path, target in links.items() if path not in tree and path not in layer}
 
 
-@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_random_layers_in_any_order_of_entries_make_the_models_tree(data: st.DataObject) -> None:
     tree, model = FileTree(), Model()
