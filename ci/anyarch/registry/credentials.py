@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
+import errno
 import os
 import re
-import signal
-import subprocess
-from contextlib import suppress
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,15 +15,15 @@ from urllib.parse import quote, quote_plus
 
 from anyarch.errors import AuthenticationError, ContentError
 from anyarch.oci import strict_json
+from anyarch.registry import helper_program
 
 _CONFIG_MAX_BYTES: Final = 4 * 1024 * 1024
-_HELPER_SECONDS_MAX: Final = 10.0
 _HELPER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 _DOCKER_HUB_KEY: Final = "https://index.docker.io/v1/"
 _DOCKER_HUB_NAMES: Final = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 # What helpers say on stdout when they simply have nothing; the text is their protocol:
 # https://github.com/docker/docker-credential-helpers/blob/master/credentials/error.go
-_HELPER_HAS_NOTHING: Final = "credentials not found"
+_HELPER_HAS_NOTHING: Final = b"credentials not found"
 _IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105  a helper's mark, not a secret
 
 
@@ -40,13 +38,19 @@ class Credential:
     @property
     def basic(self) -> str:
         """The value of an ``Authorization`` header."""
-        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return "Basic " + base64.b64encode(_bytes(f"{self.username}:{self.password}")).decode()
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must never be shown, in every form in which it travels."""
         plain = [secret for secret in (self.password, self.identity_token) if secret]
-        return (*plain, *map(quote, plain), *map(quote_plus, plain), self.basic.partition(" ")[2])
+        quoted = [form(_bytes(secret)) for form in (quote, quote_plus) for secret in plain]
+        return (*plain, *quoted, self.basic.partition(" ")[2])
+
+
+def _bytes(text: str) -> bytes:
+    """As it travels; an environment variable may hold bytes that are no UTF-8."""
+    return text.encode(errors="surrogateescape")
 
 
 def credential_for(host: str) -> Credential | None:
@@ -81,7 +85,7 @@ def config_path() -> Path:
 
 def _read_config(path: Path) -> dict[str, object]:
     try:
-        raw = path.read_bytes()
+        raw = _read_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -93,6 +97,15 @@ def _read_config(path: Path) -> dict[str, object]:
         raise AuthenticationError(
             f"{path} is not valid JSON", hint="repair it, or log in again: docker login"
         ) from None
+
+
+def _read_regular(path: Path) -> bytes:
+    """The file, as far as it may be read: a pipe would hold us, a device would fill the memory."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read(_CONFIG_MAX_BYTES + 1)
 
 
 def _by_host(entries: object, host: str) -> object:
@@ -135,14 +148,14 @@ def _ask_helper(name: str, host: str, path: Path) -> Credential | None:
         raise AuthenticationError(
             f"{path} names a credential helper {name[:80]!r}, which no program is called"
         )
-    program = _find_program(f"docker-credential-{name}")
+    program = helper_program.find_program(f"docker-credential-{name}")
     if program is None:
         raise AuthenticationError(
             f"{path} names the credential helper docker-credential-{name}, which is not in PATH",
             hint="install it, or take it out of credHelpers/credsStore",
         )
     server = _DOCKER_HUB_KEY if host in _DOCKER_HUB_NAMES else host
-    code, answer = _run(program, server)
+    code, answer = helper_program.ask(program, server)
     if code != 0:
         if _HELPER_HAS_NOTHING in answer:
             return None
@@ -152,46 +165,12 @@ def _ask_helper(name: str, host: str, path: Path) -> Credential | None:
             hint=f"try it by hand: echo {server} | {program.name} get",
         )
     try:
-        fields = json.loads(answer)
+        fields = strict_json.loads_object(answer, subject=str(program), max_bytes=_CONFIG_MAX_BYTES)
         username, secret = fields["Username"], fields["Secret"]
-    except (ValueError, TypeError, KeyError):
+    except (ContentError, KeyError):
         raise AuthenticationError(f"{program} did not answer with a credential for {host}") from None
     if not isinstance(username, str) or not isinstance(secret, str) or not secret:
         return None
     if username == _IDENTITY_TOKEN_USER:
         return Credential(username, identity_token=secret)
     return Credential(username, secret)
-
-
-def _find_program(name: str) -> Path | None:
-    """From the absolute folders of PATH only: never the working directory (CVE-2019-15752)."""
-    for folder in os.environ.get("PATH", "").split(os.pathsep):
-        path = Path(folder) / name
-        if Path(folder).is_absolute() and path.is_file() and os.access(path, os.X_OK):
-            return path
-    return None
-
-
-def _run(program: Path, server: str) -> tuple[int, str]:
-    try:
-        process = subprocess.Popen(
-            [program, "get"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise AuthenticationError(f"{program} cannot be run: {error.strerror}") from error
-    with process:
-        try:
-            answer, _ = process.communicate(f"{server}\n", timeout=_HELPER_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):  # its children too: one of them may be what waits
-                os.killpg(process.pid, signal.SIGKILL)
-            raise AuthenticationError(
-                f"{program} did not answer within {_HELPER_SECONDS_MAX:.0f} s"
-            ) from None
-    return process.returncode, answer

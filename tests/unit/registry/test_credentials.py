@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -131,6 +132,15 @@ def test_a_helper_that_has_nothing_leaves_the_file(docker: Path) -> None:
         pytest.param(f'print("{SECRET}"); sys.exit(1)', id="fails"),
         pytest.param(f'print("{SECRET}")', id="answers nonsense"),
         pytest.param(f'print(json.dumps(["{SECRET}"]))', id="answers another document"),
+        pytest.param("pass", id="says nothing"),
+        pytest.param(f'print("[" * 100_000 + "{SECRET}")', id="answers JSON without end"),
+        pytest.param(
+            f'print(\'{{"Username": "a", "Username": "b", "Secret": "{SECRET}"}}\')', id="a key twice"
+        ),
+        pytest.param(
+            f'print(\'{{"Username": "\\\\ud800", "Secret": "{SECRET}"}}\')', id="half a surrogate pair"
+        ),
+        pytest.param(f'sys.stdout.buffer.write(b"\\xff\\xfe{SECRET}")', id="answers bytes of no text"),
     ],
 )
 def test_a_helper_that_fails_is_named_and_not_quoted(docker: Path, body: str) -> None:
@@ -144,7 +154,7 @@ def test_a_helper_that_fails_is_named_and_not_quoted(docker: Path, body: str) ->
 def test_a_helper_that_hangs_is_ended_with_its_children(
     docker: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anyarch.registry.credentials._HELPER_SECONDS_MAX", 0.5)
+    monkeypatch.setattr("anyarch.registry.helper_program.SECONDS_MAX", 0.5)
     configure(docker, {"credsStore": "slow"})
     install(
         docker,
@@ -155,6 +165,57 @@ def test_a_helper_that_hangs_is_ended_with_its_children(
     with pytest.raises(AuthenticationError, match="did not answer"):
         credential_for(HOST)
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        pytest.param("while True: print('x' * 65536)", "more than 1048576 bytes", id="never stops talking"),
+        pytest.param(
+            "sys.stdout.flush(); import os, time; os.close(1); time.sleep(30)",
+            "did not answer within 0.5 s",
+            id="closes its output and stays",
+        ),
+    ],
+)
+def test_a_helper_is_ended_when_it_is_too_much(
+    docker: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    if "sleep" in body:
+        monkeypatch.setattr("anyarch.registry.helper_program.SECONDS_MAX", 0.5)
+    configure(docker, {"credsStore": "much"})
+    install(docker, "much", body)
+    with pytest.raises(AuthenticationError, match=said):
+        credential_for(HOST)
+
+
+def test_a_helper_that_answers_without_listening_is_heard(docker: Path) -> None:
+    configure(docker, {"credsStore": "deaf"})
+    body = 'print(json.dumps({"Username": "u", "Secret": "s"}))'
+    install(docker, "deaf", body)
+    path = docker / "bin" / "docker-credential-deaf"
+    path.write_text(path.read_text().replace("server = sys.stdin.readline().strip()", "sys.stdin.close()"))
+    assert credential_for(HOST) == Credential("u", "s")
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a directory", "endless"])
+def test_a_configuration_that_is_no_file_does_not_hold_us(docker: Path, kind: str) -> None:
+    path = docker / "docker" / "config.json"
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a directory":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(AuthenticationError, match=r"config\.json cannot be read: "):
+        credential_for(HOST)
+
+
+def test_a_password_of_any_bytes_can_be_sent() -> None:
+    """The environment hands out bytes that are no UTF-8 as lone surrogates."""
+    credential = Credential("robot", os.fsdecode(b"p\xff"))
+    assert base64.b64decode(credential.basic.removeprefix("Basic ")) == b"robot:p\xff"
+    assert "p%FF" in credential.secrets
 
 
 @pytest.mark.parametrize("name", ["../evil", "/bin/sh", "a b", "", "UPPER", "a;b", "-x"])
