@@ -24,22 +24,20 @@ from anyarch.registry.retry import RetryableError
 from anyarch.registry.urls import Url, check_realm
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credentials import Credential, CredentialSource
     from anyarch.registry.retry import Clock
     from anyarch.registry.urls import Origin
     from anyarch.registry.wire import Answer
 
-    CredentialSource = Callable[[], Awaitable[Credential | None]]
-
 _TOKEN_BODY_MAX_BYTES: Final = 64 * 1024
-_EXPIRES_SECONDS_MAX: Final = 24 * 3600.0
 _TOKEN: Final = re.compile(r"[!-~]{1,32768}", re.ASCII)
-_SECRET_MIN_CHARACTERS: Final = 4  # a shorter one is part of ordinary words, and stars would give it away
 _EXPIRES_SECONDS_DEFAULT: Final = 60.0  # https://distribution.github.io/distribution/spec/auth/token/
+_EXPIRES_SECONDS_MAX: Final = 24 * 3600.0
 _EXPIRY_MARGIN_SECONDS: Final = 10.0
+_SECRET_MIN_CHARACTERS: Final = 4  # a shorter one is part of ordinary words, and stars would give it away
 _CLIENT_ID: Final = "anyarch"
 
 
@@ -64,7 +62,7 @@ class Authenticator:
     Args:
         host: The registry as users write it, for messages.
         registry: Where it answers: the only origin that may see the credential itself.
-        source: Finds the credential; called once, and only when one is asked for.
+        source: Finds the credential; called only when one is asked for, and again when it has expired.
         send: Sends a request for a token, without authorization of its own.
         clock: For expiry.
         token_hosts: Other hosts that the user trusts to hand out tokens for this registry.
@@ -78,6 +76,8 @@ class Authenticator:
     token_hosts: Collection[str] = ()
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
     _asked: bool = False
+    _asked_at: float = 0.0
+    _spent: bool = False  # the registry says that the credential has expired
     _credential: Credential | None = field(default=None, repr=False)
     _challenge: Challenge | None = None
     _tokens: dict[frozenset[str], _Token] = field(default_factory=dict, repr=False)
@@ -91,9 +91,10 @@ class Authenticator:
         """
         if self._challenge is None or (ready := self._ready(scopes)):
             return ready if self._challenge else ""
-        if self._challenge.scheme == "basic":
-            return ""
         async with self._lock:
+            if self._challenge.scheme == "basic":
+                await self._find_credential()
+                return self._ready(scopes)
             return self._ready(scopes) or await self._buy(self._challenge, scopes)
 
     async def renew(self, headers: Sequence[str], scopes: frozenset[str], *, refused: str) -> str:
@@ -115,12 +116,19 @@ class Authenticator:
                 return ready  # another task was faster
             credential = await self._find_credential()
             if challenge.scheme == "basic":
-                if credential is None or not credential.password or credential.basic == refused:
+                if credential is not None and credential.basic == refused:
+                    self._spent = True
+                    credential = await self._find_credential()
+                if credential is None or not credential.password:
                     raise self.refused()
                 return credential.basic
             # Refused or expired: keep nothing that it could be mistaken for.
             self._tokens = {held: each for held, each in self._tokens.items() if each.header != refused}
             return await self._buy(challenge, scopes)
+
+    def expire(self, *, sent_at: float) -> None:
+        """Ask for another credential before the next request, unless that was done since ``sent_at``."""
+        self._spent = self._spent or self._asked_at <= sent_at
 
     def refused(self, *, words: str = "") -> AuthenticationError:
         """The error for credentials that are missing or not accepted."""
@@ -138,14 +146,6 @@ class Authenticator:
                 text = text.replace(secret, "***")
         return text
 
-    def _ready(self, scopes: frozenset[str]) -> str:
-        if self._challenge is not None and self._challenge.scheme == "basic":
-            return self._credential.basic if self._credential and self._credential.password else ""
-        now = self.clock.now()
-        usable = (token for held, token in self._tokens.items() if held >= scopes and token.expires_at > now)
-        return next((token.header for token in usable), "")
-
-    async def _buy(self, challenge: Challenge, scopes: frozenset[str]) -> str:
     @contextmanager
     def cleaning(self) -> Iterator[None]:
         """Take every secret out of the errors of a ``with`` block: an answer's headers may repeat one."""
@@ -172,17 +172,33 @@ class Authenticator:
             status=401,
         )
 
+    def _ready(self, scopes: frozenset[str]) -> str:
+        if self._challenge is not None and self._challenge.scheme == "basic":
+            return self._credential.basic if self._credential and self._is_good(self._credential) else ""
+        now = self.clock.now()
+        usable = (token for held, token in self._tokens.items() if held >= scopes and token.expires_at > now)
+        return next((token.header for token in usable), "")
+
+    async def _buy(self, challenge: Challenge, scopes: frozenset[str]) -> str:
         token = await self._fetch(challenge, scopes, await self._find_credential())
         self._tokens[scopes] = token
         return token.header
 
+    def _is_good(self, held: Credential) -> bool:
+        return bool(held.password) and not self._spent and held.expires_at > self.clock.wall()
+
     async def _find_credential(self) -> Credential | None:
-        if not self._asked:
-            self._credential = await self.source()
-            self._asked = True
-            if self._credential is not None:
-                self._secrets.update(self._credential.secrets)
-        return self._credential
+        held, spent = self._credential, self._spent
+        if self._asked and not spent and (held is None or held.expires_at > self.clock.wall()):
+            return held
+        found = await self.source(held)
+        if spent and (found is None or found == held):
+            raise self.refused()
+        self._credential, self._asked, self._spent = found, True, False
+        self._asked_at = self.clock.now()
+        if found is not None:
+            self._secrets.update(found.secrets)
+        return found
 
     async def _fetch(
         self, challenge: Challenge, scopes: frozenset[str], credential: Credential | None

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
-
 from anyarch.errors import RegistryProtocolError
 from anyarch.registry.auth import Authenticator
 from anyarch.registry.refusal import read_refusal
@@ -26,7 +24,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import TypeVar
 
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credentials import Credential, CredentialSource
+    from anyarch.registry.refusal import Refusal
     from anyarch.registry.requests import Observer, Request
 
     T = TypeVar("T")
@@ -43,7 +42,7 @@ class Options:
     Args:
         insecure: Hosts (``host`` or ``host:port``) that speak plain HTTP.
         token_hosts: Hosts that may be shown the credential besides those of ``urls.check_realm``.
-        credential: Used instead of what ``docker login`` left.
+        credential: Used instead of what ``docker login`` left or AWS hands out; or where to ask for one.
         deadline_seconds: For one operation with all its tries, transfers of blobs excepted.
         timeouts: For one exchange.
         observer: Told of every request.
@@ -52,7 +51,7 @@ class Options:
 
     insecure: Collection[str] = ()
     token_hosts: Collection[str] = ()
-    credential: Credential | None = None
+    credential: Credential | CredentialSource | None = None
     deadline_seconds: float = 120.0
     timeouts: Timeouts = field(default_factory=Timeouts)
     observer: Observer | None = None
@@ -170,7 +169,11 @@ class Client:
                     raise RetryableError(f"{answer.url.origin}: status {answer.status}")
                 if answer.status == 401:
                     raise self._auth.refused(words=refusal.words if refusal.codes else "")
-                raise refusal.error(subject, scrub=self._auth.scrub)
+                if refusal.credential_expired:
+                    self._auth.expire(sent_at=sent_at)
+                    final = self._auth.refused(words=refusal.words)
+                    raise RetryableError("the credential has expired", final=final)
+                raise refusal.error(subject, scrub=self._auth.scrub, advise=self._advise)
             yield answer
         finally:
             await opening.__aexit__(None, None, None)
@@ -216,9 +219,17 @@ class Client:
 
         return self._wire.open(request, authorization=authorization, reached=reached)
 
-    async def _find_credential(self) -> Credential | None:
+    def _advise(self, refusal: Refusal) -> str:
+        """What to do about a refusal, where this kind of registry has a known remedy."""
+        from anyarch.registry.ecr_advice import advice  # noqa: PLC0415  only a failure needs it
+
+        return advice(self.host, refusal)
+
+    async def _find_credential(self, refused: Credential | None) -> Credential | None:
+        if callable(self._given):
+            return await self._given(refused)
         if self._given is not None:
             return self._given
-        from anyarch.registry.credentials import credential_for  # noqa: PLC0415  most requests need none
+        from anyarch.registry.credentials import find_credential  # noqa: PLC0415  most requests need none
 
-        return await anyio.to_thread.run_sync(credential_for, self.host)
+        return await find_credential(self.host, refused)

@@ -1,21 +1,31 @@
-"""Credentials from where ``docker login`` leaves them: config.json and credential helpers."""
+"""Credentials from where ``docker login`` leaves them: config.json and credential helpers; else from AWS."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import errno
+import math
 import os
 import re
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, quote_plus
 
-from anyarch.errors import AuthenticationError, ContentError
+import anyio.to_thread
+
+from anyarch.errors import AuthenticationError, ContentError, DeniedError
 from anyarch.oci import strict_json
 from anyarch.registry import helper_program
+from anyarch.registry.ecr_host import EcrHost
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    # Called with None first, and with what it gave once that has expired or is no longer accepted.
+    CredentialSource = Callable[["Credential | None"], Awaitable["Credential | None"]]
 
 _CONFIG_MAX_BYTES: Final = 4 * 1024 * 1024
 _HELPER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
@@ -29,11 +39,15 @@ _IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105  a helper's mark, not a se
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A user name with a password, or an identity token that buys access tokens."""
+    """A user name with a password, or an identity token that buys access tokens.
+
+    ``expires_at`` is Unix time: from then on it is asked for again.
+    """
 
     username: str
     password: str = field(default="", repr=False)
     identity_token: str = field(default="", repr=False)
+    expires_at: float = field(default=math.inf, compare=False)
 
     @property
     def basic(self) -> str:
@@ -51,6 +65,44 @@ class Credential:
 def _bytes(text: str) -> bytes:
     """As it travels; an environment variable may hold bytes that are no UTF-8."""
     return text.encode(errors="surrogateescape")
+
+
+async def find_credential(
+    host: str, refused: Credential | None = None, *, aws_profile: str = ""
+) -> Credential | None:
+    """The credential for a registry, or None: then requests are anonymous.
+
+    What ``docker login`` left comes first, as with every other tool; it is asked of AWS where that is
+    missing or no longer accepted. With ``aws_profile`` only AWS counts.
+
+    Args:
+        host: As in a reference.
+        refused: What an earlier call gave, and the registry does not accept.
+        aws_profile: The profile to ask AWS with, for a registry of Amazon's.
+
+    Raises:
+        AuthenticationError: where it should be, it cannot be had.
+    """
+    where = EcrHost.parse(host)
+    found = None
+    if where is None or not aws_profile:
+        found = await anyio.to_thread.run_sync(credential_for, host)
+    if where is None or (found is not None and found != refused):
+        return found
+    from anyarch.registry import ecr  # noqa: PLC0415  loading the SDK takes a third of a second
+
+    try:
+        return await ecr.account(where, profile=aws_profile).credential(refused)
+    except (AuthenticationError, DeniedError) as error:
+        if where.is_public and refused is None:
+            return None  # anybody may read there
+        if found is None:
+            raise
+        raise type(error)(
+            f"{host} no longer accepts what docker login left, and {error.what}",
+            hint=f"{error.hint}; or log in again: anyarch login {host}",
+            **error.facts,
+        ) from None
 
 
 def credential_for(host: str) -> Credential | None:

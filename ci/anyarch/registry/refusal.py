@@ -30,6 +30,7 @@ _BODY_MAX_BYTES: Final = 64 * 1024
 _WORDS_MAX_CHARACTERS: Final = 600  # a denial by AWS names principal, action, resource and reason
 
 _CODE: Final = re.compile(r"[A-Z_]{1,60}", re.ASCII)
+_EXPIRED: Final = "authorization token has expired"  # https://github.com/aws/aws-cli/issues/6580
 _TEMPORARY_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 522})
 _TEMPORARY_CODES: Final = frozenset({"TOOMANYREQUESTS", "UNAVAILABLE", "UNKNOWN"})
 _THROTTLING_STATUSES: Final = frozenset({429, 503})
@@ -70,12 +71,24 @@ class Refusal:
             return f"{named}: {self.message}"
         return named or self.message or f"status {self.status}"
 
-    def error(self, subject: str, *, scrub: Callable[[str], str]) -> RegistryError | RetryableError:
+    @property
+    def credential_expired(self) -> bool:
+        """Whether a credential that was good is no longer: ECR says so with a 403."""
+        return self.status == 403 and _EXPIRED in self.message.lower()
+
+    def error(
+        self,
+        subject: str,
+        *,
+        scrub: Callable[[str], str],
+        advise: Callable[[Refusal], str] = lambda _: "",
+    ) -> RegistryError | RetryableError:
         """The exception to raise: temporary or final.
 
         Args:
             subject: What was asked for: reference or repository.
             scrub: Removes secrets from the registry's words.
+            advise: What to do next, where this registry's kind is known; empty for the usual.
         """
         words = scrub(self.words)[:_WORDS_MAX_CHARACTERS]
         if self._is_temporary:
@@ -87,7 +100,7 @@ class Refusal:
         )
         return kind(
             f"{subject}: {words}",
-            hint=_hint(kind, self.status),
+            hint=advise(self) or _hint(kind, self.status),
             request=self.request,
             status=self.status,
             codes=self.codes,

@@ -192,7 +192,7 @@ async def test_ecr_gets_its_own_hint() -> None:
     clock = FakeClock().clock
     wire = Wire(lambda _request, _status: None)
 
-    async def nothing() -> Credential | None:
+    async def nothing(_: Credential | None) -> Credential | None:
         await anyio.lowlevel.checkpoint()
         return None
 

@@ -1,0 +1,165 @@
+"""Amazon ECR's API: sessions, authorization tokens, and who may ask for them. The only user of boto3.
+
+Load it where it is needed only: the SDK is a third of a second. Credentials are found as by every tool of
+AWS: environment, profile, SSO, web identity (OIDC), container role, instance role.
+https://docs.aws.amazon.com/boto3/latest/guide/credentials.html
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import anyio.to_thread
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from anyarch.errors import RegistryProtocolError, RegistryUnavailableError
+from anyarch.registry.credentials import Credential
+from anyarch.registry.ecr_errors import explained
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeVar
+
+    from anyarch.registry.ecr_host import EcrHost
+
+    T = TypeVar("T")
+
+USERNAME: Final = "AWS"
+TOKEN_SECONDS: Final = 12 * 3600.0
+# Asked again this long before the end, so that a transfer begun with a token can end with it.
+EXPIRY_MARGIN_SECONDS: Final = 600.0
+_DEADLINE_SECONDS: Final = 60.0
+_ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC")
+_CONNECT_SECONDS: Final = 5.0
+_READ_SECONDS: Final = 20.0
+_TRIES: Final = 4
+
+
+@dataclass(slots=True)
+class Account:
+    """One registry with one set of credentials: a session of its own, and the token that it got.
+
+    Args:
+        where: The registry.
+        profile: An AWS profile; empty for what the environment says.
+        wall: Unix time, for expiry.
+    """
+
+    where: EcrHost
+    profile: str = ""
+    wall: Callable[[], float] = time.time
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _session: boto3.Session | None = field(default=None, repr=False)
+    _token: Credential | None = field(default=None, repr=False)
+
+    async def credential(self, refused: Credential | None = None) -> Credential:
+        """User and password for the registry; the same ones until shortly before they expire.
+
+        Args:
+            refused: What the registry no longer takes, if it is asked for because of that.
+
+        Raises:
+            AuthenticationError: no credentials, or AWS does not know or no longer takes them.
+            DeniedError: they may not ask for a token.
+            RegistryUnavailableError: AWS does not answer.
+        """
+        return await within_deadline(lambda: self._current(refused), self.where)
+
+    def call(self, action: str, ask: Callable[[Any], T]) -> T:
+        """Ask the API. Blocking: run it in a thread.
+
+        Args:
+            action: As IAM names it, for messages: ``ecr:CreateRepository``.
+            ask: Gets the service's client of boto3.
+
+        Raises:
+            AnyarchError: refused, or not answered; ``ecr_errors`` has the list.
+        """
+        try:
+            return ask(self._client())
+        except (BotoCoreError, ClientError) as error:
+            # The cause is not chained: its traceback holds the signed request.
+            raise explained(error, self.where, action=action, profile=self.profile) from None
+
+    def _client(self) -> Any:  # noqa: ANN401  boto3 makes clients out of data files at run time
+        if self._session is None:
+            self._session = boto3.Session(profile_name=self.profile or None, region_name=self.where.region)
+        overridden = any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
+        config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            # Nothing above tries these calls again.
+            retries={"mode": "standard", "total_max_attempts": _TRIES},
+            # An endpoint of one's own and these are a contradiction that the SDK refuses.
+            use_fips_endpoint=True if self.where.fips and not overridden else None,
+            use_dualstack_endpoint=True if self.where.dual_stack and not overridden else None,
+            user_agent_extra="anyarch",
+        )
+        return self._session.client(self.where.service, config=config)
+
+    def _current(self, refused: Credential | None) -> Credential:
+        with self._lock:
+            held = self._token
+            if held is None or held == refused or held.expires_at <= self.wall():
+                self._token = held = self._ask()
+            return held
+
+    def _ask(self) -> Credential:
+        action = f"{self.where.service}:GetAuthorizationToken"
+        answer = self.call(action, lambda client: client.get_authorization_token())
+        data = answer.get("authorizationData") or {}
+        first: Mapping[str, Any] = data if self.where.is_public else (data or [{}])[0]
+        try:
+            pair = base64.b64decode(first.get("authorizationToken", ""), validate=True).decode()
+        except (binascii.Error, ValueError):
+            pair = ""
+        username, _, password = pair.partition(":")
+        if not (username and password):
+            raise RegistryProtocolError(f"{self.where.host}: AWS's answer to {action} holds no token")
+        return Credential(username, password, expires_at=self._expiry(first.get("expiresAt")))
+
+    def _expiry(self, told: Any) -> float:  # noqa: ANN401  a datetime, if the answer is right
+        """When to ask again, Unix time. A moment that has passed is a clock's fault, not the token's."""
+        ends_at = told.timestamp() if hasattr(told, "timestamp") else 0.0
+        latest = self.wall() + TOKEN_SECONDS
+        return (min(ends_at, latest) if ends_at > self.wall() else latest) - EXPIRY_MARGIN_SECONDS
+
+
+async def within_deadline(ask: Callable[[], T], where: EcrHost) -> T:
+    """Run a blocking question to AWS in a thread, for a minute at most.
+
+    Raises:
+        RegistryUnavailableError: the time is up.
+    """
+    try:
+        with anyio.fail_after(_DEADLINE_SECONDS):
+            return await anyio.to_thread.run_sync(ask, abandon_on_cancel=True)
+    except TimeoutError:
+        raise RegistryUnavailableError(
+            f"{where.host}: no answer of AWS within {_DEADLINE_SECONDS:.0f} s",
+            hint="a credential_process that waits, or no way to AWS from here",
+            host=where.host,
+        ) from None
+
+
+_accounts: dict[tuple[str, str, str], Account] = {}
+
+
+def account(where: EcrHost, *, profile: str = "") -> Account:
+    """The one ``Account`` for a registry, a profile and what the environment says of AWS just now.
+
+    Two that differ in any of the three share neither session nor token.
+    """
+    environ = sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_"))
+    key = where.host, profile, hashlib.sha256(repr(environ).encode()).hexdigest()
+    return _accounts.setdefault(key, Account(where, profile))

@@ -1,0 +1,181 @@
+"""What AWS and its SDK raise, in one sentence each that says what to do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+
+from botocore import exceptions as aws
+
+from anyarch.errors import (
+    AnyarchError,
+    AuthenticationError,
+    DeniedError,
+    NotFoundError,
+    RegistryProtocolError,
+    RegistryUnavailableError,
+)
+from anyarch.registry.ecr_advice import denied_action
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from anyarch.registry.ecr_host import EcrHost
+
+NO_CREDENTIALS: Final = "no AWS credentials"
+_SKEW_SECONDS: Final = 300.0  # what AWS lets pass
+_WORDS_MAX_CHARACTERS: Final = 600
+
+_DENIED: Final = frozenset(
+    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "OptInRequired", "NotAuthorized"}
+)
+_EXPIRED: Final = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "UnauthorizedException"}
+)
+_UNKNOWN_KEYS: Final = frozenset(
+    {"UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "AuthFailure"}
+)
+_SIGNATURES: Final = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired"})
+_BUSY: Final = frozenset(
+    {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}
+    | {"ServerException", "InternalFailure", "ServiceUnavailable", "InternalServerError"}
+)
+
+
+def explained(error: Exception, where: EcrHost, *, action: str, profile: str) -> AnyarchError:
+    """The error to raise for what the SDK raised. Nothing of the request is in it.
+
+    Args:
+        error: Of botocore.
+        where: Which registry was asked.
+        action: What was asked of it, as IAM names it: ``ecr:GetAuthorizationToken``.
+        profile: The AWS profile in use; empty for the default.
+    """
+    if isinstance(error, aws.ClientError):
+        return _refused(error, where, action, profile)
+    for kinds, explain in _EXPLANATIONS:
+        if isinstance(error, kinds):
+            return explain(where, profile, error)
+    return AuthenticationError(
+        f"AWS credentials for {where.host}: {type(error).__name__}",
+        hint=f"ask it directly: {_whoami(profile)}",
+    )
+
+
+def _refused(error: aws.ClientError, where: EcrHost, action: str, profile: str) -> AnyarchError:
+    """What an answer of AWS amounts to."""
+    told = error.response.get("Error", {})
+    code, words = told.get("Code", ""), _plain(told.get("Message", ""))
+    facts = {"host": where.host, "code": code}
+    skew = clock_skew_seconds(error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
+    if code in _SIGNATURES | _EXPIRED and skew is not None and abs(skew) > _SKEW_SECONDS:
+        return AuthenticationError(
+            f"this machine's clock is {_minutes(skew)} AWS's, which therefore refuses every signature",
+            hint="set the clock: timedatectl set-ntp true",
+            **facts,
+        )
+    if code in _DENIED:
+        named = denied_action(words) or action
+        return DeniedError(
+            f"{where.host}: AWS does not allow {named}: {words}",
+            hint=f"allow {named} in the policy of this role or user; see docs/ecr.md",
+            action=named,
+            **facts,
+        )
+    if code in _EXPIRED:
+        return AuthenticationError(
+            f"the AWS session for {where.host} has expired",
+            hint=f"start a new one: {_login(profile)}; in CI, assume the role again before this step",
+            **facts,
+        )
+    if code in _UNKNOWN_KEYS | _SIGNATURES:
+        return AuthenticationError(
+            f"AWS does not accept the credentials for {where.host}: {words}",
+            hint=f"{_whoami(profile)} must work; is {where.region} opted into?",
+            **facts,
+        )
+    if code in _BUSY:
+        return RegistryUnavailableError(f"{where.host}: AWS answers {code} to {action}: {words}", **facts)
+    kind = NotFoundError if code == "RepositoryNotFoundException" else RegistryProtocolError
+    return kind(f"{where.host}: AWS answers {code} to {action}: {words}", **facts)
+
+
+def clock_skew_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """How far this machine's clock is ahead of an answer's ``Date``; None without a readable one."""
+    try:
+        theirs = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return None
+    return ((now or datetime.now(UTC)) - theirs).total_seconds()
+
+
+def _no_credentials(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
+    return AuthenticationError(
+        f"there are {NO_CREDENTIALS} for {where.host}",
+        hint=f"set AWS_PROFILE or AWS_ACCESS_KEY_ID …, or log in: {_login(profile)}; see docs/ecr.md",
+        host=where.host,
+        reason=NO_CREDENTIALS,
+    )
+
+
+def _no_profile(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
+    named = f" {profile!r}" if profile else ", though AWS_PROFILE names one"
+    return AuthenticationError(
+        f"there is no AWS profile{named}",
+        hint="aws configure list-profiles shows which there are",
+        host=where.host,
+    )
+
+
+def _sso(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
+    return AuthenticationError(
+        f"the AWS SSO session for {where.host} has expired, or was never begun",
+        hint=f"log in: {_login(profile)}",
+        host=where.host,
+    )
+
+
+def _not_retrieved(where: EcrHost, profile: str, error: Exception) -> AnyarchError:
+    return AuthenticationError(
+        f"AWS credentials for {where.host} cannot be had: {_plain(str(error))}",
+        hint=f"{_whoami(profile)} must work first",
+        host=where.host,
+    )
+
+
+def _unreached(where: EcrHost, _profile: str, error: Exception) -> AnyarchError:
+    return RegistryUnavailableError(
+        f"{where.service} in {where.region} does not answer ({type(error).__name__})",
+        hint=f"is {where.region} the right region? Is there a way to AWS from here, a proxy or VPC endpoint?",
+        host=where.host,
+    )
+
+
+# Only these words are shown: the texts of other exceptions may quote what was sent.
+_EXPLANATIONS: Final[
+    tuple[tuple[tuple[type[Exception], ...], Callable[[EcrHost, str, Exception], AnyarchError]], ...]
+] = (
+    ((aws.NoCredentialsError, aws.PartialCredentialsError), _no_credentials),
+    ((aws.ProfileNotFound,), _no_profile),
+    ((aws.SSOError, aws.TokenRetrievalError, aws.UnauthorizedSSOTokenError), _sso),
+    ((aws.CredentialRetrievalError, aws.MetadataRetrievalError, aws.ConfigParseError), _not_retrieved),
+    ((aws.InvalidConfigError, aws.ConfigNotFound), _not_retrieved),
+    ((aws.HTTPClientError, aws.ConnectionError, aws.EndpointConnectionError), _unreached),
+)
+
+
+def _plain(words: str) -> str:
+    return " ".join(words.split())[:_WORDS_MAX_CHARACTERS]
+
+
+def _minutes(skew: float) -> str:
+    return f"{abs(skew) / 60:.0f} min {'ahead of' if skew > 0 else 'behind'}"
+
+
+def _login(profile: str) -> str:
+    return f"aws sso login --profile {profile}" if profile else "aws sso login"
+
+
+def _whoami(profile: str) -> str:
+    return f"aws sts get-caller-identity --profile {profile}" if profile else "aws sts get-caller-identity"
