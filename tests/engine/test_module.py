@@ -119,8 +119,8 @@ def build(application: Path, *more: str) -> list[str]:
 def test_the_functions_are_listed_with_what_they_do(client: Client) -> None:
     done = client.run("functions")
     assert done.returncode == 0, done.stderr[-4000:]
-    listed = dict(re.findall(r"(?m)^(build|merge|release|verify) +(\S.*)$", done.stdout))
-    assert listed.keys() == {"build", "merge", "release", "verify"}
+    listed = dict(re.findall(r"(?m)^(build|merge|release|trial|verify) +(\S.*)$", done.stdout))
+    assert listed.keys() == {"build", "merge", "release", "trial", "verify"}
     assert listed["build"].startswith("Build one platform's image")
 
 

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 from anyarch.cli.project import write_whole
-from anyarch.engine.call import Publish, call_build
+from anyarch.engine.call import Publish, carry_out
 from anyarch.errors import AnyarchError, ContentError, FileProblemError, RecordError
 from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Index
 from anyarch.release import marks
 from anyarch.release.record import RECORD_MAX_BYTES, Record, record_from_store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from anyarch.engine.call import BuildCall
     from anyarch.engine.output import Line
     from anyarch.oci.store import Store
     from anyarch.release.plan import Plan, PlannedPlatform
+
+
+S = TypeVar("S", bound="Stage")
 
 
 class State(StrEnum):
@@ -35,33 +38,45 @@ class State(StrEnum):
     WAITING = "waiting"
     BUILDING = "building"
     STORING = "storing"
+    RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being done."""
+        return self in {State.BUILDING, State.STORING, State.RUNNING}
+
 
 @dataclass
-class Leg:
-    """One platform of this run.
-
-    ``engine`` is for people, ``record_path`` where its record goes, ``scratch`` a folder of its own.
-    """
+class Stage:
+    """One platform's part of something done for several at the same time; ``engine`` is for people."""
 
     planned: PlannedPlatform
     engine: str
-    call: BuildCall | None
-    record_path: Path
-    scratch: Path
-    state: State = State.WAITING
-    step: str = ""
-    error: AnyarchError | None = None
-    record: Record | None = None
-    began: float | None = None
-    ended: float | None = None
+    state: State = field(default=State.WAITING, kw_only=True)
+    step: str = field(default="", kw_only=True)
+    error: AnyarchError | None = field(default=None, kw_only=True)
+    began: float | None = field(default=None, kw_only=True)
+    ended: float | None = field(default=None, kw_only=True)
 
     @property
     def seconds(self) -> float:
         """How long it has been at work."""
         return 0.0 if self.began is None else (self.ended or monotonic()) - self.began
+
+
+@dataclass
+class Leg(Stage):
+    """One platform of this run.
+
+    ``record_path`` is where its record goes, ``scratch`` a folder of its own.
+    """
+
+    call: BuildCall | None
+    record_path: Path
+    scratch: Path
+    record: Record | None = field(default=None, kw_only=True)
 
     @property
     def log(self) -> str:
@@ -88,20 +103,30 @@ async def build_all(
     """
 
     async def one(leg: Leg) -> None:
-        leg.began = monotonic()
+        leg.record = await _build(leg, plan, store, on_line, on_state)
+
+    await side_by_side([leg for leg in legs if leg.call is not None], one, on_state=on_state)
+
+
+async def side_by_side(
+    stages: Sequence[S], work: Callable[[S], Awaitable[None]], *, on_state: Callable[[S], None]
+) -> None:
+    """Do the work of all stages at the same time; one that fails keeps its error and stops no other."""
+
+    async def one(stage: S) -> None:
+        stage.began = monotonic()
         try:
-            leg.record = await _build(leg, plan, store, on_line, on_state)
-            leg.state = State.DONE
+            await work(stage)
+            stage.state = State.DONE
         except AnyarchError as error:
-            leg.error, leg.state = error, State.FAILED
+            stage.error, stage.state = error, State.FAILED
         finally:
-            leg.ended = monotonic()
-        on_state(leg)
+            stage.ended = monotonic()
+        on_state(stage)
 
     async with anyio.create_task_group() as group:
-        for leg in legs:
-            if leg.call is not None:
-                group.start_soon(one, leg)
+        for stage in stages:
+            group.start_soon(one, stage)
 
 
 async def _build(
@@ -119,7 +144,7 @@ async def _build(
         leg.state = State.BUILDING
         on_state(leg)
         started = datetime.now(UTC)
-        outcome = await call_build(call, on_line=lambda line: on_line(leg, line))
+        outcome = await carry_out(call, on_line=lambda line: on_line(leg, line))
         leg.state = State.STORING
         on_state(leg)
         if isinstance(ending, Publish):

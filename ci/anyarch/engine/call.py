@@ -1,4 +1,4 @@
-"""Calling the pipeline's ``build`` on an engine: one child process, one log file, one deadline."""
+"""Calling a function of the pipeline on an engine: one child process, one log file, one deadline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anyarch.engine.failure import Subject, Transcript, explain
 from anyarch.engine.output import parse_line, plain
 from anyarch.engine.process import child, lines
 from anyarch.engine.select import RUNNER_HOST
-from anyarch.errors import BuildTimeoutError, FileProblemError
+from anyarch.errors import BuildFailedError, BuildTimeoutError, EngineError, FileProblemError
 from anyarch.release.matrix import list_flag
 
 if TYPE_CHECKING:
@@ -63,18 +63,14 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BuildCall:
-    """One platform's build on one engine.
+class Call:
+    """One call of a function of the pipeline on one engine.
 
     Args:
         dagger: The Dagger client.
         module: Where the pipeline's ``dagger.json`` is.
         engine: The engine; None lets the client provision its own in Docker or Podman.
-        source: The build context.
         platform: For messages.
-        arguments: Flags of ``build`` (``release.plan.build_arguments``).
-        exclude: Patterns of files in the context that are not part of it.
-        ending: What becomes of the image.
         log: Where all that the client prints is kept.
         deadline_seconds: How long it may take.
     """
@@ -82,54 +78,122 @@ class BuildCall:
     dagger: str
     module: str
     engine: EngineUrl | None
-    source: Path
     platform: Platform
-    arguments: tuple[str, ...]
-    exclude: tuple[str, ...] = ()
-    ending: Publish | Layout
     log: Path
     deadline_seconds: float
 
+    @property
+    def work(self) -> str:
+        """What is done, for messages."""
+        raise NotImplementedError
+
+    @property
+    def kind(self) -> type[EngineError]:
+        """The class of a failure whose cause is not known."""
+        return BuildFailedError
+
+    @property
+    def repository(self) -> str:
+        """The registry's repository that takes part, for messages; empty if none does."""
+        return ""
+
+    @property
+    def password(self) -> str:
+        """The registry's password; empty if none is needed."""
+        return ""
+
+    def words(self) -> list[str]:
+        """The function and its flags."""
+        raise NotImplementedError
+
+    def late(self, transcript: Transcript) -> BuildTimeoutError:
+        """The error that says that the deadline has passed, and where it stood."""
+        raise NotImplementedError
+
     def argv(self) -> list[str]:
         """The command line of the child process; it holds no secret."""
-        return [
-            *(self.dagger, "--progress=plain", "call", "-m", self.module),
-            *("build", f"--source={self.source}", *self.arguments),
-            *(list_flag("--exclude", pattern) for pattern in self.exclude),
-            *self.ending.words(),
-        ]
+        return [self.dagger, "--progress=plain", "call", "-m", self.module, *self.words()]
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """The environment of the child process."""
         environ = {key: value for key, value in inherited.items() if key not in _NOT_INHERITED} | _QUIET
         if self.engine is not None:
             environ[RUNNER_HOST] = str(self.engine)
-        if self.ending.password:
-            environ[PASSWORD_VARIABLE] = self.ending.password
+        if self.password:
+            environ[PASSWORD_VARIABLE] = self.password
         return environ
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildCall(Call):
+    """One platform's build.
+
+    Args:
+        source: The build context.
+        arguments: Flags of ``build`` (``release.plan.build_arguments``).
+        exclude: Patterns of files in the context that are not part of it.
+        ending: What becomes of the image.
+    """
+
+    source: Path
+    arguments: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    ending: Publish | Layout
+
+    @property
+    def work(self) -> str:
+        """What is done, for messages."""
+        return "the build"
+
+    @property
+    def repository(self) -> str:
+        """Where the image is published; empty for a layout."""
+        return self.ending.repository if isinstance(self.ending, Publish) else ""
+
+    @property
+    def password(self) -> str:
+        """The registry's password; empty if none is needed."""
+        return self.ending.password
+
+    def words(self) -> list[str]:
+        """The function and its flags."""
+        return [
+            *("build", f"--source={self.source}", *self.arguments),
+            *(list_flag("--exclude", pattern) for pattern in self.exclude),
+            *self.ending.words(),
+        ]
+
+    def late(self, transcript: Transcript) -> BuildTimeoutError:
+        """The error that says that the deadline has passed, and where it stood."""
+        return BuildTimeoutError(
+            f"{self.platform}: not built within {self.deadline_seconds:g} s; {transcript.last_words()}",
+            hint=f"see {self.log}; --timeout or `timeout` under [build] in anyarch.toml allows more",
+            platform=str(self.platform),
+            log=str(self.log),
+        )
+
+
 @dataclass(frozen=True, slots=True)
-class BuildOutcome:
-    """A build that succeeded: how long it took, how many steps it had and how many were cached."""
+class Outcome:
+    """A call that succeeded: how long it took, how many steps it had and how many were cached."""
 
     seconds: float
     steps: int
     cached: int
 
 
-async def call_build(request: BuildCall, *, on_line: Callable[[Line], None]) -> BuildOutcome:
-    """Run one build to its end.
+async def carry_out(request: Call, *, on_line: Callable[[Line], None]) -> Outcome:
+    """Run one call to its end.
 
     Cancelling ends the child and everything it started.
 
     Args:
-        request: What to build, where.
+        request: What to do, where.
         on_line: Told each line the client prints.
 
     Raises:
-        EngineError: the engine or the build failed, or the deadline passed; the class says which.
-        RegistryError: the image could not be published.
+        EngineError: the engine or the work on it failed, or the deadline passed; the class says which.
+        RegistryError: the image could not be published or pulled.
         FileProblemError: the log cannot be written.
         MissingToolError: the Dagger client cannot be run.
     """
@@ -138,19 +202,14 @@ async def call_build(request: BuildCall, *, on_line: Callable[[Line], None]) -> 
         with anyio.fail_after(request.deadline_seconds):
             status = await _follow(request, transcript, on_line)
     except TimeoutError as error:
-        raise BuildTimeoutError(
-            f"{request.platform}: not built within {request.deadline_seconds:g} s; {transcript.last_words()}",
-            hint=f"see {request.log}; --timeout or `timeout` under [build] in anyarch.toml allows more",
-            platform=str(request.platform),
-            log=str(request.log),
-        ) from error
+        raise request.late(transcript) from error
     if status != 0:
         raise explain(transcript, status=status, subject=_subject(request))
-    return BuildOutcome(monotonic() - started, *transcript.counts())
+    return Outcome(monotonic() - started, *transcript.counts())
 
 
-async def _follow(request: BuildCall, transcript: Transcript, on_line: Callable[[Line], None]) -> int:
-    secret = request.ending.password
+async def _follow(request: Call, transcript: Transcript, on_line: Callable[[Line], None]) -> int:
+    secret = request.password
     try:
         log = await anyio.open_file(request.log, "w", encoding="utf-8", buffering=1)
     except OSError as error:
@@ -169,11 +228,12 @@ async def _follow(request: BuildCall, transcript: Transcript, on_line: Callable[
         return await process.wait()
 
 
-def _subject(request: BuildCall) -> Subject:
-    repository = request.ending.repository if isinstance(request.ending, Publish) else ""
+def _subject(request: Call) -> Subject:
     return Subject(
+        work=request.work,
+        kind=request.kind,
         platform=str(request.platform),
         engine=str(request.engine or "in Docker or Podman"),
-        repository=repository,
+        repository=request.repository,
         log=str(request.log),
     )

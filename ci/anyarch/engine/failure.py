@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from anyarch import errors
-from anyarch.engine.narration import instruction_of
+from anyarch.engine.narration import instruction_of, is_trial
 from anyarch.engine.output import Kind, Line
 
 if TYPE_CHECKING:
@@ -92,6 +92,11 @@ class Transcript:
                     return f"its last step was {_short(instruction)}"
         return "it had not reached the Dockerfile's first instruction"
 
+    def said_by_command(self) -> list[str] | None:
+        """The last lines that a trial's command printed; None while it had not begun."""
+        steps = [step for step, name in self.names.items() if is_trial(name)]
+        return [line for step in steps for line in self.printed.get(step, ())] if steps else None
+
     def counts(self) -> tuple[int, int]:
         """How many steps ended, and how many of them were in the engine's cache."""
         return len(self.ended), sum(1 for kind in self.ended.values() if kind is Kind.CACHED)
@@ -110,12 +115,14 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What was being built, for the message."""
+    """What was being done: ``work`` is a sentence's subject, ``kind`` for a failure of unknown cause."""
 
     platform: str
     engine: str
     repository: str
     log: str
+    work: str = "the build"
+    kind: type[errors.EngineError] = errors.BuildFailedError
 
 
 def explain(transcript: Transcript, *, status: int, subject: Subject) -> errors.AnyarchError:
@@ -124,7 +131,7 @@ def explain(transcript: Transcript, *, status: int, subject: Subject) -> errors.
     Args:
         transcript: What the client printed.
         status: Its exit status.
-        subject: What was being built.
+        subject: What was being done.
     """
     evidence = list(transcript.evidence())
     ours = _ours(transcript, subject)
@@ -152,15 +159,13 @@ def explain(transcript: Transcript, *, status: int, subject: Subject) -> errors.
 
 def _build_failed(
     transcript: Transcript, status: int, subject: Subject, facts: dict[str, str]
-) -> errors.BuildFailedError:
+) -> errors.EngineError:
     found = transcript.failing_instruction()
     if found is None:
         reasons = [*dict.fromkeys(_short(each) for each in transcript.evidence() if each.strip())]
         said = "\n".join(f"    {line}" for line in reasons[:SHOWN_LINES])
-        what = f"{subject.platform}: the build failed (dagger: exit status {status})"
-        return errors.BuildFailedError(
-            f"{what}\n{said}" if said else what, hint=f"see {subject.log}", **facts
-        )
+        what = f"{subject.platform}: {subject.work} failed (dagger: exit status {status})"
+        return subject.kind(f"{what}\n{said}" if said else what, hint=f"see {subject.log}", **facts)
     step, instruction, reason = found
     said = "\n".join(f"    {line}" for line in transcript.printed.get(step, ()))
     what = f"{subject.platform}: {instruction} failed: {reason}"

@@ -16,6 +16,8 @@ _STEPS_MAX: Final = 20_000
 _RUN: Final = re.compile(r"withExec (?:/bin/sh -c )?'?(?P<command>.*?)'?", re.DOTALL)
 _FROM: Final = re.compile(r'\w*\.?from\(address: "(?:docker\.io/(?:library/)?)?(?P<image>[^"@]+)[^"]*".*')
 _PULL: Final = re.compile(r"(?:resolving|pulling) (?:docker\.io/(?:library/)?)?(?P<image>[^\s@]+).*")
+# How the pipeline's `trial` runs a command; no instruction of a Dockerfile is run like that.
+_TRIAL: Final = re.compile(r"withExec .*\(expect: ANY, noInit: true\)", re.DOTALL)
 _PHASES: Final = (
     ("connecting to engine", "connecting"),
     ("loading type definitions", "loading the pipeline"),
@@ -33,6 +35,11 @@ def instruction_of(name: str) -> str:
     if match := _FROM.fullmatch(name) or _PULL.fullmatch(name):
         return f"FROM {match['image']}"
     return ""
+
+
+def is_trial(name: str) -> bool:
+    """Whether a step is the command of a trial."""
+    return _TRIAL.fullmatch(name) is not None
 
 
 class Narration:
@@ -61,7 +68,7 @@ class Narration:
         return ""
 
     def _started(self, line: Line) -> str:
-        phase = next((words for start, words in _PHASES if line.text.startswith(start)), "")
+        phase = _phase(line.text)
         name = phase or _shortened(instruction_of(line.text))
         if not name:
             return ""
@@ -81,6 +88,13 @@ class Narration:
             return ""
         self._told.add((step, words))
         return words
+
+
+def _phase(name: str) -> str:
+    """What a step that is no instruction does, in words; empty if it is not worth telling."""
+    if is_trial(name):
+        return "running the command"
+    return next((words for start, words in _PHASES if name.startswith(start)), "")
 
 
 def _shortened(text: str) -> str:

@@ -42,7 +42,7 @@ _TEMPORARY: Final = re.compile(
 _FINAL: Final = (
     (re.compile(r": 401 |authorization failed|[Uu]nauthorized|authentication required"), AuthenticationError),
     (re.compile(r": 403 |\bdenied\b|insufficient_scope"), DeniedError),
-    (re.compile(r": 404 "), NotFoundError),
+    (re.compile(r": 404 |: not found$"), NotFoundError),
     (re.compile(r"HTTP response to HTTPS client|x509|certificate"), RegistryUnavailableError),
 )
 
@@ -86,7 +86,20 @@ def push_failure(error: dagger.QueryError, *, repository: str) -> AnyarchError |
         error: What the engine said, in containerd's words.
         repository: Where the image was to go.
     """
-    text = str(error)
+    return _transfer_failure(str(error), doing="push to", repository=repository)
+
+
+def pull_failure(error: dagger.QueryError, *, repository: str) -> AnyarchError | RetryableError:
+    """Why an image could not be pulled; a ``RetryableError`` where another try may help.
+
+    Args:
+        error: What the engine said, in containerd's words.
+        repository: Where the image is.
+    """
+    return _transfer_failure(str(error), doing="pull from", repository=repository)
+
+
+def _transfer_failure(text: str, *, doing: str, repository: str) -> AnyarchError | RetryableError:
     if _DISK_FULL.search(text):
         return _disk_full(repository, text)
     if _UNREACHED.search(text):
@@ -94,7 +107,13 @@ def push_failure(error: dagger.QueryError, *, repository: str) -> AnyarchError |
     if _TEMPORARY.search(text):
         return RetryableError(text)
     kind = next((kind for pattern, kind in _FINAL if pattern.search(text)), RegistryProtocolError)
-    return kind(f"the engine could not push to {repository}: {text}", repository=repository)
+    return kind(f"the engine could not {doing} {repository}: {text}", hint=_hint(text), repository=repository)
+
+
+def _hint(text: str) -> str:
+    if "HTTP response to HTTPS client" not in text:
+        return ""
+    return "the engine must be told that this registry has no TLS: anyarch engine up --insecure-registry"
 
 
 def _disk_full(subject: str, text: str) -> EngineDiskFullError:

@@ -50,10 +50,15 @@ async def for_platform(container: dagger.Container, platform: Platform) -> dagge
     await container.as_tarball().export(str(mistaken))
     unpack(mistaken, layout)
     correct(layout, platform)
-    with tarfile.open(corrected, "w") as tar:
+    return loaded(layout, corrected, platform)
+
+
+def loaded(layout: Path, archive: Path, platform: Platform) -> dagger.Container:
+    """The one image of a layout as a container; ``archive`` is where it is packed on the way."""
+    with tarfile.open(archive, "w") as tar:
         tar.add(layout, arcname=".")
-    archive = dag.current_module().workdir_file(str(corrected))
-    return dag.container(platform=dagger.Platform(str(platform))).import_(archive)
+    packed = dag.current_module().workdir_file(str(archive))
+    return dag.container(platform=dagger.Platform(str(platform))).import_(packed)
 
 
 def correct(folder: Path, platform: Platform) -> None:

@@ -9,7 +9,7 @@ from anyarch.release import publish
 from anyarch.release.plan import Plan
 from anyarch.release.record import read_records
 from anyarch.release.verify import verify as verify_release
-from dagger import Doc, Ignore, object_type
+from dagger import Doc, Ignore, dag, object_type
 
 from pipeline import words
 from pipeline.effects import cached_in_session, uncached
@@ -18,6 +18,7 @@ from pipeline.image import Image, published
 from pipeline.place import Place
 from pipeline.recipe import Recipe
 from pipeline.release import Release, record_files
+from pipeline.trial import found, tried
 
 # .anyarch holds logs and records of earlier runs; as part of the context they would spoil its cache.
 Source: TypeAlias = Annotated[dagger.Directory, Doc("The build context"), Ignore([".anyarch"])]
@@ -167,3 +168,29 @@ class Anyarch:
             f"  {child.platform}  {child.execution or 'unknown'}  {child.digest}" for child in found.children
         ]
         return "".join(f"{line}\n" for line in lines)
+
+    @uncached
+    @plainly
+    async def trial(
+        self,
+        *,
+        platform: Annotated[str, Doc("The platform whose image to run, such as linux/arm64")],
+        command: Annotated[str, Doc("Its words, quoted as for a shell; the image's own if empty")] = "",
+        ref: Annotated[str, Doc("The image: host/path:tag or host/path@digest")] = "",
+        layout: Annotated[
+            dagger.Directory | None, Doc("The image, instead: an OCI layout with this one image")
+        ] = None,
+        entrypoint: Annotated[
+            str | None, Doc("A program in place of the image's entrypoint; empty: none")
+        ] = None,
+        username: Username = "",
+        password: Password = None,
+    ) -> dagger.File:
+        """Run a command in one platform's published image, and return what it said, as JSON.
+
+        As with docker run, the image's entrypoint stays in front of the command, and no shell takes part.
+        """
+        wanted = Platform.parse(platform)
+        image = await found(ref, layout, wanted, username=username, password=password)
+        result = await tried(image, wanted, command=command, entrypoint=entrypoint)
+        return dag.file(f"{wanted.slug}.json", result.to_json().decode())

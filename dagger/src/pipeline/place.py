@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final, Self
 import dagger
 from anyarch.errors import UsageError
 from anyarch.oci.digest import Digest
-from anyarch.oci.reference import Repository
+from anyarch.oci.platforms import Platform
+from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.credentials import Credential
 from anyarch.registry.retry import Gate, Retry
 from anyarch.registry.stores import open_store
+from dagger import dag
 
-from pipeline.failures import push_failure
+from pipeline.failures import pull_failure, push_failure
 
 if TYPE_CHECKING:
     from anyarch.registry.stores import OpenedStore
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 # The engine puts the real digest in its place and writes no tag: a name without both gets ":latest".
 NO_TAG: Final = f"@sha256:{'0' * 64}"
 PUSH_LIMIT_SECONDS: Final = 3600.0
+PULL_LIMIT_SECONDS: Final = 3600.0
 
 _LOOPBACK: Final = ("localhost", "127.", "[::1]")
 
@@ -85,3 +88,23 @@ class Place:
         subject = f"pushing to {self.repository}"
         published = await Retry(Gate()).run(attempt, subject=subject, limit_seconds=PUSH_LIMIT_SECONDS)
         return Digest.parse(published.rpartition("@")[2])
+
+    async def pull(self, target: Digest | Tag, platform: Platform) -> dagger.Container:
+        """Have the engine pull one platform's image, now; faults that pass are tried again.
+
+        Raises:
+            RegistryError: the registry refused, or did not recover in time.
+        """
+        container = dag.container(platform=dagger.Platform(str(platform)))
+        if self.password is not None:
+            container = container.with_registry_auth(self.repository.host, self.username, self.password)
+        address = f"{self.repository}{'@' if isinstance(target, Digest) else ':'}{target}"
+
+        async def attempt() -> dagger.Container:
+            try:
+                return await container.from_(address).sync()
+            except dagger.QueryError as error:
+                raise pull_failure(error, repository=str(self.repository)) from error
+
+        subject = f"pulling from {self.repository}"
+        return await Retry(Gate()).run(attempt, subject=subject, limit_seconds=PULL_LIMIT_SECONDS)

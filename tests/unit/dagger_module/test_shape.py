@@ -35,6 +35,7 @@ def test_the_functions_are_these() -> None:
     names = {f"{kind.__name__}.{name}" for kind, name in offered()}
     assert names == {
         *("Anyarch.build", "Anyarch.merge", "Anyarch.release", "Anyarch.verify"),
+        "Anyarch.trial",
         *("Image.container", "Image.layout", "Image.publish"),
     }
     assert default_module().get_object("Image").fields.keys() == {"platform", "execution"}

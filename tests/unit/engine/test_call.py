@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from anyarch.engine.call import PASSWORD_VARIABLE, BuildCall, Layout, Publish, call_build
+from anyarch.engine.call import PASSWORD_VARIABLE, BuildCall, Layout, Publish, carry_out
 from anyarch.engine.select import RUNNER_HOST
 from anyarch.engine.urls import parse_engine_url
 from anyarch.errors import (
@@ -64,7 +64,7 @@ def ignore(_: Line) -> None:
 async def test_the_client_is_called_as_a_person_would(
     call: BuildCall, dagger: FakeDagger, tmp_path: Path
 ) -> None:
-    await call_build(call, on_line=ignore)
+    await carry_out(call, on_line=ignore)
     note = dagger.called(ARM)
     assert note is not None
     assert note["argv"] == [
@@ -80,7 +80,7 @@ async def test_its_environment_says_which_engine_and_nothing_of_another_session(
 ) -> None:
     monkeypatch.setenv("DAGGER_SESSION_PORT", "1")
     monkeypatch.setenv(RUNNER_HOST, "tcp://other:1")
-    await call_build(call, on_line=ignore)
+    await carry_out(call, on_line=ignore)
     note = dagger.called(ARM)
     assert note is not None
     assert note["environ"][RUNNER_HOST] == "tcp://arm.example.com:1234"
@@ -92,7 +92,7 @@ async def test_without_an_engine_the_client_provisions_its_own(
     call: BuildCall, dagger: FakeDagger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(RUNNER_HOST, "tcp://other:1")
-    await call_build(replace(call, engine=None), on_line=ignore)
+    await carry_out(replace(call, engine=None), on_line=ignore)
     note = dagger.called(ARM)
     assert note is not None
     assert RUNNER_HOST not in note["environ"]
@@ -111,7 +111,7 @@ async def test_the_password_is_in_the_environment_and_nowhere_else(
     )
     heard: list[Line] = []
     with pytest.raises(BuildFailedError) as caught:
-        await call_build(call, on_line=heard.append)
+        await carry_out(call, on_line=heard.append)
     note = dagger.called(ARM)
     assert note is not None
     assert note["environ"][PASSWORD_VARIABLE] == CANARY
@@ -121,7 +121,7 @@ async def test_the_password_is_in_the_environment_and_nowhere_else(
 
 async def test_a_layout_needs_no_credentials(call: BuildCall, dagger: FakeDagger, tmp_path: Path) -> None:
     dagger.builds(ARM)
-    await call_build(replace(call, ending=Layout(path=tmp_path / "layout")), on_line=ignore)
+    await carry_out(replace(call, ending=Layout(path=tmp_path / "layout")), on_line=ignore)
     note = dagger.called(ARM)
     assert note is not None
     assert PASSWORD_VARIABLE not in note["environ"]
@@ -130,7 +130,7 @@ async def test_a_layout_needs_no_credentials(call: BuildCall, dagger: FakeDagger
 
 async def test_the_log_holds_every_line_without_colours(call: BuildCall, dagger: FakeDagger) -> None:
     dagger.plays({ARM: {"says": ["\x1b[95m1   : \x1b[0mconnect", "2   : Container.withExec DONE [1.0s]"]}})
-    outcome = await call_build(call, on_line=ignore)
+    outcome = await carry_out(call, on_line=ignore)
     assert call.log.read_text() == "1   : connect\n2   : Container.withExec DONE [1.0s]\n"
     assert (outcome.steps, outcome.cached) == (1, 0)
 
@@ -139,7 +139,7 @@ async def test_a_full_disk_on_the_engine_has_an_error_of_its_own(call: BuildCall
     says = ["5   : withExec make", "5   : x ERROR [1s]", "5   : ! write /var: no space left on device"]
     dagger.plays({ARM: {"says": says, "status": 1}})
     with pytest.raises(EngineDiskFullError, match="no room left"):
-        await call_build(call, on_line=ignore)
+        await carry_out(call, on_line=ignore)
 
 
 async def test_a_build_beyond_its_deadline_is_ended_and_says_where_it_stood(
@@ -147,14 +147,14 @@ async def test_a_build_beyond_its_deadline_is_ended_and_says_where_it_stood(
 ) -> None:
     dagger.plays({ARM: {"says": ["5   : withExec /bin/sh -c 'make all'"], "sleeps": 60}})
     with anyio.fail_after(10), pytest.raises(BuildTimeoutError, match="RUN make all"):
-        await call_build(replace(call, deadline_seconds=1.0), on_line=ignore)
+        await carry_out(replace(call, deadline_seconds=1.0), on_line=ignore)
 
 
 async def test_a_log_that_cannot_be_written_is_named(call: BuildCall, tmp_path: Path) -> None:
     with pytest.raises(FileProblemError, match="missing"):
-        await call_build(replace(call, log=tmp_path / "missing" / "arm.log"), on_line=ignore)
+        await carry_out(replace(call, log=tmp_path / "missing" / "arm.log"), on_line=ignore)
 
 
 async def test_a_client_that_is_not_there_is_named(call: BuildCall) -> None:
     with pytest.raises(MissingToolError, match="/nowhere/dagger"):
-        await call_build(replace(call, dagger="/nowhere/dagger"), on_line=ignore)
+        await carry_out(replace(call, dagger="/nowhere/dagger"), on_line=ignore)
