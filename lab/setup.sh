@@ -111,7 +111,7 @@ install_venv() {
   logged "$cache/uv/bin/uv" venv --quiet --allow-existing --no-project \
     --python "$("$python" -c 'import sys; print(sys.executable)')" .venv
   logged "$cache/uv/bin/uv" pip sync --python .venv/bin/python --require-hashes requirements.lock
-  logged "$cache/uv/bin/uv" pip install --python .venv/bin/python --no-deps --editable .
+  logged "$cache/uv/bin/uv" pip install --python .venv/bin/python --no-deps --no-build-isolation --editable .
   ln -sf "$cache/uv/bin/uv" .venv/bin/uv # the native engine's Python SDK image is made with it
   printf '%s\n' "$wanted" >$stamp
 }
