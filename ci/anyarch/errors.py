@@ -61,10 +61,11 @@ class AnyarchError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    usual_hint: ClassVar[str] = ""  # where nothing nearer is known
 
     def __init__(self, what: str, *, hint: str = "", **facts: object) -> None:
         self.what = printable(what)
-        self.hint = printable(hint)
+        self.hint = printable(hint or self.usual_hint)
         self.facts: Mapping[str, object] = MappingProxyType(facts)
         super().__init__(self.what)
 
@@ -192,12 +193,14 @@ class RegistryProtocolError(RegistryError):
     """A registry's answer breaks the distribution specification or one of our limits."""
 
     exit_code = 25
+    usual_hint = "the registry, or a proxy before it, breaks the protocol: ask whoever runs it"
 
 
 class ContentError(RegistryError):
     """Bytes are not what their digest, size or media type says, or are no valid manifest."""
 
     exit_code = 26
+    usual_hint = "damaged, or written by a tool that breaks the specification: build and push it again"
 
 
 class DeletionUnsupportedError(RegistryError):

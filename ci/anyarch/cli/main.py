@@ -129,7 +129,7 @@ def _tell(error: AnyarchError, *, as_json: bool) -> None:
     sys.stderr.write(f"error: {error}\n")
     if not as_json:
         return
-    import json  # noqa: PLC0415  only --format json needs it
+    from anyarch.cli.output import say_json  # noqa: PLC0415  only --format json needs it
 
     document = {
         "error": type(error).__name__,
@@ -139,7 +139,7 @@ def _tell(error: AnyarchError, *, as_json: bool) -> None:
         "facts": dict(error.facts),
         "exit_code": error.exit_code,
     }
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n")
+    say_json(document)
 
 
 def _tell_bug(failure: BaseException, cause: BaseException) -> int:

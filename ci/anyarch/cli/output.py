@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
+from anyarch.errors import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -15,19 +17,25 @@ UNKNOWN: Final = "unknown"
 
 
 def say(text: str) -> None:
-    """A line of the result."""
-    sys.stdout.write(f"{text}\n")
+    """A line of the result. What strangers wrote into an image cannot steer the terminal."""
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def note(text: str) -> None:
     """A line of progress, beside the result that programs read."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{printable(text)}\n")
     sys.stderr.flush()
 
 
 def say_json(document: object) -> None:
     """The result for programs."""
-    say(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    sys.stdout.write(f"{as_json(document)}\n")
+
+
+def as_json(document: object) -> str:
+    """JSON for people and programs: letters of all scripts as they are, everything unprintable escaped."""
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> list[str]:

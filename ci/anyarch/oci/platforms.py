@@ -98,6 +98,8 @@ class Platform:
         strings = all(isinstance(word, str) for word in words.values())
         if not strings or not isinstance(features, list | tuple):
             raise UsageError(f"platform fields must be strings: {str(dict(fields))[:160]}")
+        if not all(word.isprintable() for word in map(str, (*words.values(), *features))):
+            raise UsageError("a platform field holds a character that cannot be printed")
         if not words["os"] or not words["architecture"]:
             raise UsageError(f"a platform needs os and architecture: {str(dict(fields))[:160]}")
         return cls(

@@ -145,7 +145,9 @@ def _envelope(body: bytes) -> tuple[tuple[str, ...], str]:
     codes = [entry["code"] for entry in entries if _CODE.fullmatch(str(entry.get("code")))]
     messages = [entry["message"] for entry in entries if isinstance(entry.get("message"), str)]
     details = [entry["detail"] for entry in entries if isinstance(entry.get("detail"), str)]
-    return tuple(dict.fromkeys(codes)), "; ".join(dict.fromkeys(filter(None, messages + details)))
+    # In one line: a registry's words must not look like lines of ours.
+    said = (" ".join(words.split()) for words in messages + details)
+    return tuple(dict.fromkeys(codes)), "; ".join(dict.fromkeys(filter(None, said)))
 
 
 def _hint(kind: type[RegistryError], status: int) -> str:
