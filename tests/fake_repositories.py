@@ -181,7 +181,8 @@ class Repositories:
             rest = [tag for tag in tags if tag > seen.argument("last")]
             tags = rest[: switches.tags_page]
             if rest[switches.tags_page :]:
-                link = switches.tags_link or f"/v2/{name}/tags/list?n={switches.tags_page}&last={tags[-1]}"
+                link = switches.tags_link.format(number=secrets.token_hex(4))
+                link = link or f"/v2/{name}/tags/list?n={switches.tags_page}&last={tags[-1]}"
                 headers["Link"] = f'<{link}>; rel="next"'
         return Reply(200, headers, json.dumps({"name": name, "tags": tags or None}).encode())
 

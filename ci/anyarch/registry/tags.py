@@ -5,11 +5,11 @@ https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-ta
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from anyarch.errors import NotFoundError, RegistryProtocolError
 from anyarch.oci import strict_json
+from anyarch.registry.links import next_link
 from anyarch.registry.requests import Request
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PAGE: Final = 1000  # ECR refuses more
 _PAGE_MAX_BYTES: Final = 4 * 1024 * 1024
 _PAGES_MAX: Final = 1000
-_NEXT: Final = re.compile(r"""\s*<(?P<url>[^<>]+)>\s*;\s*rel=["']?next["']?\s*""")
+_TAGS_MAX: Final = 1_000_000  # ECR's own limit is 100,000 images
 
 
 async def list_tags(client: Client, path: str, *, scopes: frozenset[str]) -> list[str]:
@@ -37,13 +37,17 @@ async def list_tags(client: Client, path: str, *, scopes: frozenset[str]) -> lis
         page = document.get("tags") or []
         if not isinstance(page, list) or not all(isinstance(tag, str) for tag in page):
             raise RegistryProtocolError(f"{subject}: not a list of strings")
-        return set(page), _next_page(client, answer, subject)
+        return set(page), next_page(client, answer, subject)
 
     url: Url | None = client.url(f"{path}/tags/list?n={_PAGE}")
     found: set[str] = set()
+    asked: set[Url] = set()
     for _ in range(_PAGES_MAX):
         if url is None:
             return sorted(found)
+        if url in asked or len(found) > _TAGS_MAX:
+            raise RegistryProtocolError(f"{subject}: the list goes round in circles, or never ends")
+        asked.add(url)
         request = Request(method="GET", url=url, kind="tags")
         try:
             page, url = await client.call(request, read, scopes=scopes, subject=subject)
@@ -55,11 +59,16 @@ async def list_tags(client: Client, path: str, *, scopes: frozenset[str]) -> lis
     raise RegistryProtocolError(f"{subject}: more than {_PAGES_MAX} pages")
 
 
-def _next_page(client: Client, answer: Answer, subject: str) -> Url | None:
-    following = _NEXT.fullmatch(answer.header("link"))
+def next_page(client: Client, answer: Answer, subject: str) -> Url | None:
+    """Where a list goes on, at the same origin; None if this was all of it.
+
+    Raises:
+        RegistryProtocolError: it goes on elsewhere.
+    """
+    following = next_link(answer.headers("link"))
     if following is None:
         return None
-    url = answer.url.join(following["url"])
+    url = answer.url.join(following)
     if url.origin != client.origin:  # CVE-2026-85732
         raise RegistryProtocolError(f"{subject}: the next page is elsewhere: {url.redacted}")
     return url

@@ -163,16 +163,37 @@ async def test_the_next_page_of_tags_is_never_elsewhere() -> None:
         assert stranger.seen == []
 
 
-async def test_pages_of_tags_that_never_end_are_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("link", "asked", "said"),
+    [
+        pytest.param("/v2/team/app/tags/list?n=1", 2, "goes round in circles", id="back to the first page"),
+        pytest.param(
+            "/v2/team/app/tags/list?n=1&last=&{number}", 5, "more than 5 pages", id="always another"
+        ),
+    ],
+)
+async def test_pages_of_tags_that_never_end_are_cut_off(
+    monkeypatch: pytest.MonkeyPatch, link: str, asked: int, said: str
+) -> None:
     monkeypatch.setattr("anyarch.registry.tags._PAGES_MAX", 5)
-    with FakeRegistry(tags_page=1, tags_link="/v2/team/app/tags/list") as registry:
+    with FakeRegistry(tags_page=1, tags_link=link) as registry:
         async with store_in(registry) as store:
             await upload(store, IMAGE)
             for name in ("a", "b"):
                 await store.put(Tag(name), IMAGE.manifest)
-            with pytest.raises(RegistryProtocolError, match="more than 5 pages"):
+            with pytest.raises(RegistryProtocolError, match=said):
                 await store.tags()
-        assert registry.asked("GET", "tags") == 5
+        assert registry.asked("GET", "tags") == asked
+
+
+async def test_a_link_that_cannot_be_read_is_not_the_end_of_the_list() -> None:
+    with FakeRegistry(tags_page=1, tags_link="/v2/team/app/tags/list>; rel=next <") as registry:
+        async with store_in(registry) as store:
+            await upload(store, IMAGE)
+            for name in ("a", "b"):
+                await store.put(Tag(name), IMAGE.manifest)
+            with pytest.raises(RegistryProtocolError, match="Link header is malformed"):
+                await store.tags()
 
 
 @pytest.mark.parametrize(
