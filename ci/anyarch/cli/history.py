@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
+from anyarch.cli.interrupt import carry_out
 from anyarch.cli.targets import parse_target
 from anyarch.errors import UsageError
 from anyarch.oci.reference import Tag
@@ -46,7 +46,7 @@ def history(
             found, now = await both(lambda: read_history(store, tag), lambda: store.head(tag))
             return found, now, keeps_history(store)
 
-    found, head, kept = anyio.run(work)
+    found, head, kept = carry_out(work)
     now = head.digest if head else None
     if format == "json":
         output.say_json(_document(destination, found, now))

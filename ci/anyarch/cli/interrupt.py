@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
-from anyarch.engine.process import GRACE_SECONDS, kill_all
+from anyarch.cli.output import note
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,14 +18,49 @@ T = TypeVar("T")
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-async def interruptible(
-    work: Callable[[], Awaitable[T]], *, on_interrupt: Callable[[str], None], kept: Callable[[], str]
+class StoppedError(Exception):
+    """Something was about to begin after an interruption, and was not; ends in ``interruptible``."""
+
+
+def carry_out(
+    work: Callable[[], Awaitable[T]],
+    *,
+    on_interrupt: Callable[[], None] = lambda: None,
+    kept: Callable[[], str] = lambda: "interrupted: nothing was written",
 ) -> T:
-    """Run ``work``; the first signal cancels it, the second one kills its children at once.
+    """Run what reads or writes a store: the first signal lets it finish the write under way and no more.
+
+    The second one ends the program on the spot, as if it had never been caught.
+
+    Args:
+        work: What to do.
+        on_interrupt: Called before the work is cancelled.
+        kept: Asked, when the work has ended early, what is left of it.
+
+    Raises:
+        KeyboardInterrupt: a signal came.
+    """
+
+    def stop() -> None:
+        note("stopping: what is being written is finished, nothing else is begun (once more ends at once)")
+        on_interrupt()
+
+    return anyio.run(lambda: interruptible(work, on_interrupt=stop, on_second=_end_at_once, kept=kept))
+
+
+async def interruptible(
+    work: Callable[[], Awaitable[T]],
+    *,
+    on_interrupt: Callable[[], None],
+    on_second: Callable[[signal.Signals], None],
+    kept: Callable[[], str],
+) -> T:
+    """Run ``work``; the first signal cancels it.
 
     Args:
         work: What to do. Its children are ended by ``engine.process``, within its grace time.
-        on_interrupt: Told, when a signal came, what happens now.
+        on_interrupt: Called before the work is cancelled.
+        on_second: Called with each further signal.
         kept: Asked, when the work has ended early, what is left of it.
 
     Raises:
@@ -38,10 +74,10 @@ async def interruptible(
             ready.set()
             async for number in signals:
                 if heard:
-                    kill_all()
+                    on_second(number)
                     continue
                 heard.append(number)
-                on_interrupt(f"stopping (up to {GRACE_SECONDS:g} s; once more kills at once)")
+                on_interrupt()
                 scope.cancel()
 
     async with anyio.create_task_group() as watchers:
@@ -49,8 +85,16 @@ async def interruptible(
         with anyio.CancelScope() as scope:
             watchers.start_soon(watch, scope, ready)
             await ready.wait()
-            results.append(await work())
+            try:
+                results.append(await work())
+            except StoppedError:
+                scope.cancel()
         watchers.cancel_scope.cancel()
     if not results:
         raise KeyboardInterrupt(kept())
     return results[0]
+
+
+def _end_at_once(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

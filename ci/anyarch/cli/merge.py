@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import anyio
 from cyclopts import Parameter
 
-from anyarch.cli import output, recordfiles, summary, words
+from anyarch.cli import journal, output, recordfiles, summary, words
+from anyarch.cli.interrupt import carry_out
 from anyarch.errors import FileProblemError, UsageError
 from anyarch.oci.reference import Tag
 from anyarch.registry.stores import open_store
@@ -61,7 +61,7 @@ def merge(
         raise UsageError("--plan and --platform both say what must be there", hint="give one of them")
     insecure = words.insecure_hosts(insecure_registry)
     destination = parse_destination(to or (planned.destination if planned else _no_destination()))
-    wanted = words.tags(tag or (planned.tags if planned else ()))
+    wanted = words.tags(tag or (planned.tags if planned else ())) or default_tags(destination)
     found = read_records(recordfiles.read_folder(records))
 
     async def work() -> Release:
@@ -72,16 +72,18 @@ def merge(
         )
         async with store:
             return await publish(
-                store,
+                notes.over(store),
                 found,
                 plan=planned,
                 expected=[PlannedPlatform(platform=each) for each in expected] or None,
-                tags=wanted or default_tags(destination),
+                tags=wanted,
                 dry_run=dry_run,
                 mover=Mover(run=ci_run(os.environ), force=force),
             )
 
-    _show(anyio.run(work), format, insecure)
+    with journal.begin("merge", destination, wanted, dry_run=dry_run) as notes:
+        release = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
+    _show(release, format, insecure)
 
 
 def read_plan(path: Path) -> Plan:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import anyio
 from cyclopts import Parameter
 
-from anyarch.cli import output, summary, words
+from anyarch.cli import journal, output, summary, words
+from anyarch.cli.interrupt import carry_out
 from anyarch.cli.targets import parse_target
 from anyarch.errors import UsageError
 from anyarch.registry.stores import open_store
@@ -58,7 +58,7 @@ def promote(
         credential = words.credential_from(os.environ)
         async with open_store(destination, insecure=insecure, credential=credential) as store:
             return await move(
-                store,
+                notes.over(store),
                 source,
                 tags,
                 platforms=expected,
@@ -66,7 +66,9 @@ def promote(
                 mover=Mover(by="promote", force=force),
             )
 
-    show(anyio.run(work), format, insecure)
+    with journal.begin("promote", destination, tags, dry_run=dry_run) as notes:
+        done = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
+    show(done, format, insecure)
 
 
 def show(done: Promotion, kind: Format, insecure: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from anyarch.cli import recordfiles, summary
+from anyarch.cli import journal, recordfiles, summary
 from anyarch.cli.engines import ready
 from anyarch.cli.legs import Leg, State, build_all
 from anyarch.cli.merge import ci_run, default_tags
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anyarch.cli.engines import Engines
+    from anyarch.cli.journal import Journal
     from anyarch.cli.orders import Order
     from anyarch.oci.store import Store
     from anyarch.registry.credentials import Credential
@@ -45,14 +46,20 @@ class Run:
     order: Order
     legs: list[Leg] = field(default_factory=list)
     merging: bool = False
+    journal: Journal | None = None
 
     def kept(self) -> str:
         """What an interrupted run leaves behind."""
         if self.merging:
-            return "interrupted while merging: every tag points at something complete; run it again to finish"
+            return self.journal.kept() if self.journal else "interrupted while merging"
         done = [str(leg.planned.platform) for leg in self.legs if leg.state is State.DONE]
         kept = f"kept: {', '.join(done)}" if done else "no platform was finished"
         return f"interrupted: nothing was tagged; {kept}. The engines keep what they built: run it again"
+
+    def stop(self) -> None:
+        """Begin no more writes: an interruption has come."""
+        if self.journal:
+            self.journal.stop()
 
     async def carry_out(self) -> Result:
         """Do it all.
@@ -62,9 +69,12 @@ class Run:
         """
         order = self.order
         store = open_store(order.plan.destination, insecure=order.insecure, credential=order.credential)
-        with _alone(order.project.work / "lock"):
+        tags = tuple(map(Tag, order.plan.tags)) or default_tags(order.plan.destination)
+        with (
+            _alone(order.project.work / "lock"),
+            journal.begin("run", order.plan.destination, tags) as self.journal,
+        ):
             async with store:
-                tags = tuple(map(Tag, order.plan.tags)) or default_tags(order.plan.destination)
                 engines = await self._prepare(store, tags)
                 self.legs = self._legs(engines)
                 async with display(self.legs) as shown:
@@ -79,7 +89,9 @@ class Run:
                 records = self._records()
                 self.merging = True
                 mover = Mover(run=ci_run(os.environ))
-                release = await merge(store, records, plan=order.plan, tags=tags, mover=mover)
+                release = await merge(
+                    self.journal.over(store), records, plan=order.plan, tags=tags, mover=mover
+                )
         built = {
             leg.planned.platform: summary.Built(leg.engine, leg.seconds)
             for leg in self.legs

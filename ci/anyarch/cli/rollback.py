@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Annotated
 
-import anyio
 from cyclopts import Parameter
 
-from anyarch.cli import words
+from anyarch.cli import journal, words
+from anyarch.cli.interrupt import carry_out
 from anyarch.cli.promote import Format, show
 from anyarch.cli.targets import parse_target
 from anyarch.errors import UsageError
@@ -50,6 +50,8 @@ def rollback(
     async def work() -> Promotion:
         credential = words.credential_from(os.environ)
         async with open_store(destination, insecure=insecure, credential=credential) as store:
-            return await move(store, tag, digest, dry_run=dry_run)
+            return await move(notes.over(store), tag, digest, dry_run=dry_run)
 
-    show(anyio.run(work), format, insecure)
+    with journal.begin("rollback", destination, [tag], dry_run=dry_run) as notes:
+        done = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
+    show(done, format, insecure)

@@ -14,6 +14,7 @@ from anyarch.cli.interrupt import interruptible
 from anyarch.cli.orders import Order
 from anyarch.cli.project import Project
 from anyarch.cli.releasing import Run
+from anyarch.engine.process import GRACE_SECONDS, kill_all
 from anyarch.release.config import parse_destination, parse_duration
 from anyarch.release.plan import DEFAULT_DESTINATION, make_plan, select
 
@@ -76,7 +77,16 @@ def run(
 def _show(order: Order, kind: str) -> None:
     """Carry the order out and print what came of it."""
     work = Run(order)
-    result = anyio.run(lambda: interruptible(work.carry_out, on_interrupt=output.note, kept=work.kept))
+
+    def stop() -> None:
+        output.note(f"stopping (up to {GRACE_SECONDS:g} s; once more kills at once)")
+        work.stop()
+
+    result = anyio.run(
+        lambda: interruptible(
+            work.carry_out, on_interrupt=stop, on_second=lambda _: kill_all(), kept=work.kept
+        )
+    )
     if kind == "json":
         output.say_json(result.document())
     else:
