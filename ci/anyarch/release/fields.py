@@ -151,7 +151,7 @@ class Fields:
         """Note every key that nobody asked for, with the nearest one that exists."""
         for key in self._found:
             if key not in self._known:
-                near = _nearest(key, self._known)
+                near = nearest(key, self._known)
                 known = f"did you mean {near}?" if near else f"known here: {', '.join(sorted(self._known))}"
                 self.problem(key, f"unknown key; {known}")
 
@@ -199,7 +199,8 @@ def _shown(value: object) -> str:
     return _WORDS.get(type(value), "something else")
 
 
-def _nearest(key: str, known: Collection[str]) -> str | None:
+def nearest(key: str, known: Collection[str]) -> str | None:
+    """The known word that comes closest to one that is not."""
     import difflib  # noqa: PLC0415  only a mistake needs it
 
     return next(iter(difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)), None)

@@ -1,0 +1,60 @@
+"""The lines of a pasted block, and the attributes of a line."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from anyarch.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line, and where it is, such as ``tags.rules line 2``."""
+
+    text: str
+    where: str
+
+    def problem(self, error: UsageError) -> str:
+        """What is wrong with this line."""
+        hint = f" ({error.hint})" if error.hint else ""
+        return f"{self.where} {self.text[:160]!r}: {error.what}{hint}"
+
+
+def block(text: str, *, where: str) -> list[Line]:
+    """The lines of a pasted block, without empty ones and comments.
+
+    GitHub's toolkit reads a block as CSV once, before each line is read as CSV on its own: a value with a
+    comma needs its quotes doubled there. So do we.
+    """
+    stripped = [line.strip() for line in text.splitlines()]
+    return [
+        Line(",".join(_fields(line)), f"{where} line {number}")
+        for number, line in enumerate(stripped, 1)
+        if line and not line.startswith("#")
+    ]
+
+
+def entries(texts: Iterable[str], *, where: str) -> list[Line]:
+    """The entries of a list: each a line."""
+    return [Line(text.strip(), f"{where}[{number}]") for number, text in enumerate(texts) if text.strip()]
+
+
+def attributes(text: str) -> list[tuple[str, str]]:
+    """The attributes of a line in order, names in lower case; a word without ``=`` has an empty name."""
+    read = []
+    for field in _fields(text):
+        key, equals, value = field.partition("=")
+        if key and equals:
+            read.append((key.strip().lower(), value.strip()))
+        else:
+            read.append(("", field.strip()))
+    return read
+
+
+def _fields(line: str) -> list[str]:
+    return next(csv.reader([line]), [])
