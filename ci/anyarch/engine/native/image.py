@@ -172,7 +172,12 @@ class _Build:
         (work / "constraints.txt").write_text(self.lock)
         version = await _python_version(root)
         command = [_uv(), "pip", "install", "--quiet", "--require-hashes", "--only-binary=:all:"]
-        command += ["--link-mode=copy", f"--python-version={version}", f"--target={root / 'opt/module'}"]
+        command += [
+            "--system-certs",
+            "--link-mode=copy",
+            f"--python-version={version}",
+            f"--target={root / 'opt/module'}",
+        ]
         command += ["-r", str(work / "requirements.txt"), "-c", str(work / "constraints.txt")]
         await run_step(command, what="installing the module's locked dependencies")
         # unchecked: neither unpacking a layer nor a mount's odd times may make Python compile again.

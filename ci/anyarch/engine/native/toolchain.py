@@ -61,7 +61,7 @@ def _installers() -> Iterable[Sequence[str]]:
     own = cache_folder() / "uv" / "bin"
     for uv in (shutil.which("uv"), Path(sys.executable).with_name("uv"), own / "uv"):
         if uv is not None and Path(uv).exists():
-            yield [str(uv), "pip", "install", "--quiet", "--python", sys.executable]
+            yield [str(uv), "pip", "install", "--quiet", "--system-certs", "--python", sys.executable]
     for python in (sys.executable, str(own / "python")):
         if Path(python).exists():
             yield [python, "-m", "pip", "install", "--quiet"]
