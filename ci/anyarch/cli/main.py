@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from anyarch.errors import INTERRUPTED_EXIT_CODE, AnyarchError, ImagesDifferError, OffendersError, UsageError
+from anyarch.errors import (
+    INTERRUPTED_EXIT_CODE,
+    AnyarchError,
+    ImagesDifferError,
+    OffendersError,
+    TrialFailedError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,9 +70,9 @@ def _app(arguments: Sequence[str]) -> App:
     return app
 
 
-def _shown_default(value: object) -> str:
-    """A default worth showing; that an empty list is empty is not."""
-    return str(value) if value and value is not True else ""
+def _shown_default(value: object) -> str | None:
+    """A default worth showing; that an empty list is empty is not. None shows nothing, not even brackets."""
+    return str(value) if value and value is not True else None
 
 
 def main() -> NoReturn:
@@ -92,7 +99,8 @@ def _end(failure: BaseException, arguments: Sequence[str]) -> int:
         case ImagesDifferError():
             return cause.exit_code  # no failure: what differs has been printed as the result
         case AnyarchError():
-            _tell(cause, as_json=_wants_json(arguments))
+            # The document of a failed trial has been printed as the result.
+            _tell(cause, as_json=_wants_json(arguments) and not isinstance(cause, TrialFailedError))
             return cause.exit_code
         case SystemExit():
             return cause.code if isinstance(cause.code, int) else int(cause.code is not None)

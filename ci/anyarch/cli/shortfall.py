@@ -30,7 +30,7 @@ def check(legs: Sequence[Leg], order: Order) -> dict[Platform, AnyarchError]:
     errors = [leg.error for leg in required if leg.error is not None]
     platforms = [leg.planned.platform for leg in required]
     if len(required) == len(legs) and len({type(error) for error in errors}) == 1:
-        raise _for_all(errors, platforms)
+        raise for_all(errors, platforms)
     built = ", ".join(str(leg.planned.platform) for leg in legs if leg.state is State.DONE)
     raise PartialBuildError(
         f"{len(required)} of {len(legs)} platforms failed; nothing was merged or tagged"
@@ -54,7 +54,7 @@ def _offender(leg: Leg) -> str:
     )
 
 
-def _for_all(errors: Sequence[AnyarchError], platforms: Sequence[Platform]) -> AnyarchError:
+def for_all(errors: Sequence[AnyarchError], platforms: Sequence[Platform]) -> AnyarchError:
     """One error for all platforms, because it is one trouble."""
     first = errors[0]
     if len(errors) == 1:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 import msgspec
 
-from anyarch.errors import ContentError, UsageError, printable
+from anyarch.errors import ContentError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -130,8 +130,3 @@ def command_line(
             "there is nothing to run: the image has no command of its own", hint="name one: --run COMMAND"
         )
     return before + after
-
-
-def harmless(text: str) -> str:
-    """What a stranger's program wrote, for a terminal: control characters are shown, not obeyed."""
-    return printable(text.replace("\r\n", "\n"))
