@@ -6,11 +6,11 @@ our own errors, with nothing of the request's headers or body in it.
 
 from __future__ import annotations
 
+import os
 import ssl
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -18,8 +18,9 @@ import httpx2
 
 from anyarch.errors import RegistryProtocolError, RegistryUnavailableError
 from anyarch.registry.causes import cause_of
+from anyarch.registry.certificates import tls_context
+from anyarch.registry.proxies import proxy_for
 from anyarch.registry.retry import Clock, RetryableError
-from anyarch.registry.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
     from anyarch.registry.requests import Observer, Request
     from anyarch.registry.urls import Origin, Url
 
-# Certificate authorities of one registry, where Docker and Podman look for them (``HOST:PORT/*.crt``).
-_CERTIFICATE_FOLDERS: Final = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
-_KEPT_CONNECTIONS_MAX: Final = 8
+_KEPT_CONNECTIONS_MAX: Final = 32
 _DRAIN_MAX_BYTES: Final = 64 * 1024
 _DRAIN_SECONDS_MAX: Final = 1.0
 
@@ -161,9 +160,9 @@ class Wire:
         if client is None:
             timeout = httpx2.Timeout(self.timeouts.idle, connect=self.timeouts.connect, pool=None)
             client = self._clients[origin] = httpx2.AsyncClient(
-                verify=_tls_context(origin),
-                # Proxies from the environment, as other tools: never for this machine itself.
-                trust_env=not is_loopback(origin.host),
+                verify=tls_context(origin, os.environ),
+                proxy=proxy_for(origin, os.environ) or None,
+                trust_env=False,
                 timeout=timeout,
                 limits=httpx2.Limits(
                     max_connections=None,
@@ -191,18 +190,6 @@ async def _drain(response: httpx2.Response) -> None:
 def _default_headers() -> Mapping[str, str]:
     # identity: a digest is of the bytes as stored, and a bomb cannot unpack.
     return {"User-Agent": "anyarch", "Accept-Encoding": "identity"}
-
-
-def _tls_context(origin: Origin) -> ssl.SSLContext:
-    """System roots or SSL_CERT_FILE/SSL_CERT_DIR, and the registry's own authorities; nothing for HTTP."""
-    if origin.scheme == "http":
-        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context = httpx2.create_ssl_context()
-    for folder in _CERTIFICATE_FOLDERS:
-        for netloc in {origin.netloc, f"{origin.host}:{origin.port}"}:
-            for path in sorted((folder / netloc).glob("*.crt")):
-                context.load_verify_locations(cafile=path)
-    return context
 
 
 @contextmanager
