@@ -79,6 +79,8 @@ class Switches:
     head_denied: bool = False  # 403 without a body, as ECR
     immutable_tags: bool = False
     deletes: bool = True
+    referrers_link: str = ""
+    referrers: bool = False  # True: lists them, as OCI 1.1; else clients keep the list under a tag
     lag: int = 0  # how often a manifest written just now is not found yet
     tags_page: int = 0
     tags_link: str = ""

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 MANIFEST_MAX_BYTES: Final = 4 * 1024 * 1024
 _ROUTE: Final = re.compile(
     r"/v2/(?P<name>[a-z0-9/._-]+?)/"
-    r"(?:manifests/(?P<reference>[^/]+)|blobs/uploads/(?P<session>[0-9a-f]*)|blobs/(?P<digest>[^/]+)|(?P<tags>tags/list))"
+    r"(?:manifests/(?P<reference>[^/]+)|blobs/uploads/(?P<session>[0-9a-f]*)|blobs/(?P<digest>[^/]+)|(?P<tags>tags/list)|referrers/(?P<subject>[^/]+))"
 )
+_INDEX: Final = "application/vnd.oci.image.index.v1+json"
 _STORAGE: Final = re.compile(r"/storage/(?P<name>[a-z0-9/._-]+)/(?P<what>blob|upload)/(?P<key>[a-z0-9:]+)")
 
 
@@ -43,8 +44,8 @@ class Seen:
         match = _ROUTE.fullmatch(self.path)
         if match is None:
             return "ping"
-        if match["tags"]:
-            return "tags"
+        if match["tags"] or match["subject"]:
+            return "tags" if match["tags"] else "referrers"
         return "manifest" if match["reference"] else "blob" if match["digest"] else "upload"
 
     @property
@@ -102,6 +103,7 @@ class Repositories:
         answers: dict[str, Callable[[], Reply | None]] = {
             "manifest": lambda: self._manifest(seen, name, match["reference"], switches),
             "tags": lambda: self._tags(seen, name, switches),
+            "referrers": lambda: self._referrers(name, match["subject"], switches),
             "blob": lambda: self._blob(seen, name, match["digest"], switches),
             "upload": lambda: self._upload(seen, name, match["session"], switches),
         }
@@ -185,6 +187,20 @@ class Repositories:
                 link = link or f"/v2/{name}/tags/list?n={switches.tags_page}&last={tags[-1]}"
                 headers["Link"] = f'<{link}>; rel="next"'
         return Reply(200, headers, json.dumps({"name": name, "tags": tags or None}).encode())
+
+    def _referrers(self, name: str, subject: str, switches: Switches) -> Reply:
+        if not switches.referrers:
+            return failure(404, "NOT_FOUND", "no such route")
+        manifests = self.by_name.get(name, Repository()).manifests
+        found = [
+            {"mediaType": media_type, "digest": digest, "size": len(raw), "artifactType": kind}
+            for digest, (media_type, raw) in manifests.items()
+            if (document := json.loads(raw)).get("subject", {}).get("digest") == subject
+            and (kind := document.get("artifactType") or document["config"]["mediaType"])
+        ]
+        body = json.dumps({"schemaVersion": 2, "mediaType": _INDEX, "manifests": found}).encode()
+        link = {"Link": f'<{switches.referrers_link}>; rel="next"'} if switches.referrers_link else {}
+        return Reply(200, {"Content-Type": _INDEX, **link}, body)
 
     def _blob(self, seen: Seen, name: str, digest: str, switches: Switches) -> Reply | None:
         if seen.method not in {"GET", "HEAD"}:
