@@ -155,9 +155,8 @@ class Client:
         self, request: Request, scopes: frozenset[str], subject: str
     ) -> AsyncIterator[Answer]:
         """The answer to a request within the gate's places; a refusal becomes an error."""
-        opening, sent_at = self._answer(request, scopes), self.clock.now()
-        gate = self.retry.gate
-        async with gate.uploads if callable(request.body) else gate.requests:
+        opening = self._answer(request, scopes)
+        async with self.retry.gate.place(request):
             answer = await opening.__aenter__()
         # The place is given back when the headers are there: an answer's body travels outside the gate.
         try:
@@ -170,7 +169,7 @@ class Client:
                 if answer.status == 401:
                     raise self._auth.refused(words=refusal.words if refusal.codes else "")
                 if refusal.credential_expired:
-                    self._auth.expire(sent_at=sent_at)
+                    self._auth.expire(refusal.words, sent_at=answer.sent_at)
                     final = self._auth.refused(words=refusal.words)
                     raise RetryableError("the credential has expired", final=final)
                 raise refusal.error(subject, scrub=self._auth.scrub, advise=self._advise)

@@ -19,6 +19,7 @@ from anyarch.errors import AnyarchError, RegistryUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from anyarch.registry.requests import Request
     from anyarch.registry.urls import Origin
 
 T = TypeVar("T")
@@ -29,7 +30,14 @@ UNREACHED_ATTEMPTS_MAX: Final = 3
 DELAY_BASE_SECONDS: Final = 0.5
 DELAY_MAX_SECONDS: Final = 20.0
 RETRY_AFTER_MAX_SECONDS: Final = 60.0
-REQUESTS_AT_ONCE_MAX: Final = 4
+# A line is slow because answers come one after another, hardly ever because of how many there are: what a
+# release asks goes out in one wave, as long as no more connections than these have to be opened for it.
+REQUESTS_AT_ONCE_MAX: Final = 32
+UPLOADS_AT_ONCE_MAX: Final = 4  # each of them can fill the line
+# Amazon ECR counts manifests put per second, account and region (10 by default), but thousands of reads:
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
+ECR_WRITES_AT_ONCE_MAX: Final = 4
+_ECR_NAMES: Final = (".dkr.ecr", ".dkr-ecr", "public.ecr.aws", "ecr-public.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +83,28 @@ class Gate:
     """What all requests to one origin share: how many may be on their way, and until when to hold back.
 
     Uploads have places of their own: within one registry their bytes come through the same gate, and
-    a download must not queue behind the upload that waits for it.
+    a download must not queue behind the upload that waits for it. So do writes, where a registry counts
+    them more strictly than reads.
     """
 
-    requests: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
-    uploads: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
+    reads: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
+    writes: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
+    uploads: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(UPLOADS_AT_ONCE_MAX))
     closed_until: float = 0.0
     reached: bool = False
+
+    @classmethod
+    def of(cls, origin: Origin) -> Gate:
+        """The gate of a registry that nobody has asked yet."""
+        if any(name in origin.host for name in _ECR_NAMES):
+            return cls(writes=anyio.Semaphore(ECR_WRITES_AT_ONCE_MAX))
+        return cls()
+
+    def place(self, request: Request) -> anyio.Semaphore:
+        """Where a request waits for its turn."""
+        if callable(request.body):
+            return self.uploads
+        return self.writes if request.writes else self.reads
 
 
 _gates: anyio.lowlevel.RunVar[dict[Origin, Gate]] = anyio.lowlevel.RunVar("anyarch.registry.gates")
@@ -93,7 +116,9 @@ def gate_of(origin: Origin) -> Gate:
     if gates is None:
         gates = {}
         _gates.set(gates)
-    return gates.setdefault(origin, Gate())
+    if origin not in gates:
+        gates[origin] = Gate.of(origin)
+    return gates[origin]
 
 
 @dataclass(frozen=True, slots=True)

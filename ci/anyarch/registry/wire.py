@@ -46,11 +46,14 @@ class Timeouts:
 class Answer:
     """Status, headers and a body that is read only as far as the reader allows."""
 
-    def __init__(self, response: httpx2.Response, url: Url, *, ends_at: float, clock: Clock) -> None:
+    def __init__(
+        self, response: httpx2.Response, url: Url, *, sent_at: float, ends_at: float, clock: Clock
+    ) -> None:
         self._response = response
         self._ends_at = ends_at
         self._clock = clock
         self.url = url
+        self.sent_at = sent_at
         self.status = response.status_code
 
     def header(self, name: str) -> str:
@@ -117,7 +120,7 @@ class Wire:
             reached: Called when any answer came.
         """
         seconds = self.timeouts.blob if request.is_transfer else self.timeouts.document
-        ends_at = self.clock.now() + seconds
+        sent_at = self.clock.now()
         status = 0
         try:
             with _failures_named(request.url.origin), anyio.fail_after(seconds):
@@ -127,7 +130,7 @@ class Wire:
             self.observer(request, status)
         reached()
         try:
-            yield Answer(response, request.url, ends_at=ends_at, clock=self.clock)
+            yield Answer(response, request.url, sent_at=sent_at, ends_at=sent_at + seconds, clock=self.clock)
             await _drain(response)
         finally:
             with anyio.CancelScope(shield=True):

@@ -9,6 +9,7 @@ from anyarch.errors import AuthenticationError, DeniedError, RegistryProtocolErr
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.client import Options
 from anyarch.registry.credentials import Credential
+from anyarch.registry.retry import REQUESTS_AT_ONCE_MAX
 from anyarch.registry.store import RegistryStore
 
 from tests.builders import an_image, upload
@@ -65,14 +66,14 @@ async def test_many_requests_at_once_buy_one_token() -> None:
         assert sum(seen.kind == "token" for seen in registry.seen) == 1
 
 
-async def test_at_most_four_requests_are_on_their_way() -> None:
+async def test_only_so_many_requests_are_on_their_way() -> None:
     with FakeRegistry() as registry:
         registry.faults.append(Fault("slow", times=1000))
         async with store_in(registry) as store, anyio.create_task_group() as group:
-            for number in range(9):
+            for number in range(REQUESTS_AT_ONCE_MAX + 5):
                 group.start_soon(store.head, Tag(f"v{number}"))
             await anyio.sleep(0.3)
-            assert len(registry.seen) == 4
+            assert len(registry.seen) == REQUESTS_AT_ONCE_MAX
             group.cancel_scope.cancel()
 
 

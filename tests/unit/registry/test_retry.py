@@ -8,15 +8,18 @@ import anyio
 import anyio.lowlevel
 import pytest
 from anyarch.errors import NotFoundError, RegistryUnavailableError
+from anyarch.registry.requests import Request
 from anyarch.registry.retry import Gate, Retry, RetryableError, gate_of, retry_after_seconds
-from anyarch.registry.urls import Origin
+from anyarch.registry.urls import Origin, Url
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.registry.clocks import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from anyarch.registry.requests import Body
 
 pytestmark = pytest.mark.anyio
 
@@ -159,6 +162,33 @@ async def test_stores_of_one_host_share_a_gate() -> None:
     origin = Origin("https", "registry.example.com", 443)
     assert gate_of(origin) is gate_of(Origin("https", "registry.example.com", 443))
     assert gate_of(origin) is not gate_of(Origin("https", "registry.example.com", 5000))
+
+
+@pytest.mark.parametrize(
+    ("host", "most_writes"),
+    [
+        pytest.param("registry.example.com", 32, id="any registry"),
+        pytest.param("123456789012.dkr.ecr.eu-west-1.amazonaws.com", 4, id="ECR"),
+        pytest.param("123456789012.dkr-ecr.eu-west-1.on.aws", 4, id="ECR with IPv6"),
+        pytest.param("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", 4, id="ECR with FIPS"),
+        pytest.param("public.ecr.aws", 4, id="ECR Public"),
+    ],
+)
+async def test_where_manifests_put_are_counted_few_are_put_at_once(host: str, most_writes: int) -> None:
+    origin = Origin("https", host, 443)
+    gate = gate_of(origin)
+
+    def taken(method: str, body: Body = None) -> float:
+        request = Request(method=method, url=Url(origin, "/v2/"), kind="manifest", body=body)
+        return gate.place(request).value
+
+    assert (taken("GET"), taken("HEAD"), taken("PUT", b"{}")) == (32, 32, most_writes)
+    assert taken("PUT", opened) == 4, "uploads, whose bytes may come through the same gate"
+    assert len({id(gate.reads), id(gate.writes), id(gate.uploads)}) == 3
+
+
+async def opened() -> AsyncIterator[bytes]:
+    yield b""
 
 
 @pytest.mark.parametrize(
