@@ -96,7 +96,13 @@ class FakeRegistry:
         switches: Fields of ``Switches``.
     """
 
-    def __init__(self, *, repositories: Repositories | None = None, **switches: object) -> None:
+    def __init__(
+        self,
+        *,
+        repositories: Repositories | None = None,
+        handler: type[Handler] | None = None,
+        **switches: object,
+    ) -> None:
         self.switches = Switches(**switches)  # type: ignore[arg-type]
         self.repositories = repositories or Repositories()
         self.faults: list[Fault] = []
@@ -106,7 +112,7 @@ class FakeRegistry:
         self.lock = threading.RLock()
         self.connections = 0  # how many were ever opened
         self._connections: set[socket.socket] = set()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", 0), handler or Handler)
         self._server.registry = self
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
@@ -243,7 +249,9 @@ class _Server(socketserver.ThreadingTCPServer):
         """A client that goes away is no error; one of ours would be an assertion in a thread."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """One connection to a ``FakeRegistry``."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 

@@ -77,7 +77,7 @@ class Authenticator:
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
     _asked: bool = False
     _asked_at: float = 0.0
-    _spent: bool = False  # the registry says that the credential has expired
+    _spent: str = ""  # how the registry said that the credential is no longer good
     _credential: Credential | None = field(default=None, repr=False)
     _challenge: Challenge | None = None
     _tokens: dict[frozenset[str], _Token] = field(default_factory=dict, repr=False)
@@ -117,7 +117,7 @@ class Authenticator:
             credential = await self._find_credential()
             if challenge.scheme == "basic":
                 if credential is not None and credential.basic == refused:
-                    self._spent = True
+                    self._spent = "401"
                     credential = await self._find_credential()
                 if credential is None or not credential.password:
                     raise self.refused()
@@ -126,9 +126,10 @@ class Authenticator:
             self._tokens = {held: each for held, each in self._tokens.items() if each.header != refused}
             return await self._buy(challenge, scopes)
 
-    def expire(self, *, sent_at: float) -> None:
+    def expire(self, words: str, *, sent_at: float) -> None:
         """Ask for another credential before the next request, unless that was done since ``sent_at``."""
-        self._spent = self._spent or self._asked_at <= sent_at
+        if self._asked_at <= sent_at:
+            self._spent = words
 
     def refused(self, *, words: str = "") -> AuthenticationError:
         """The error for credentials that are missing or not accepted."""
@@ -193,8 +194,8 @@ class Authenticator:
             return held
         found = await self.source(held)
         if spent and (found is None or found == held):
-            raise self.refused()
-        self._credential, self._asked, self._spent = found, True, False
+            raise self.refused(words="" if spent == "401" else spent)
+        self._credential, self._asked, self._spent = found, True, ""
         self._asked_at = self.clock.now()
         if found is not None:
             self._secrets.update(found.secrets)
