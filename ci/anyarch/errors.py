@@ -182,6 +182,7 @@ class NotFoundError(RegistryError):
 
     exit_code = 23
 
+    usual_hint = "is the name right, and was it pushed there? a registry also says so to those who may not look"
 
 class ImmutableTagError(RegistryError):
     """A tag exists, points elsewhere and the registry forbids moving it."""

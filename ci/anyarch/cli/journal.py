@@ -148,7 +148,7 @@ def begin(
     try:
         folder = cache_folder() / "journal"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        stem = f"{command}-{Digest.of(destination.encode()).hex[:16]}"
+        stem = f"{command}-{Digest.of(destination.encode(errors='surrogateescape')).hex[:16]}"
         file, found = _take_over(folder, stem)
         _forget_oldest(folder)
     except (OSError, RuntimeError) as error:  # RuntimeError: nobody's home is known
