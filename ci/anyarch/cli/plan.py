@@ -11,15 +11,19 @@ import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
+from anyarch.cli.happening import tag_context
 from anyarch.cli.project import Project
 from anyarch.release.config import LAYOUT_PREFIX
-from anyarch.release.plan import Plan, make_plan
+from anyarch.release.plan import Plan, make_plan, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from anyarch.engine.select import Choice
     from anyarch.oci.platforms import Platform
+    from anyarch.release.tags.compute import Tags
+
+_OUTCOME = ("TAG", "RULE", "REASON")
 
 
 def plan(
@@ -29,7 +33,10 @@ def plan(
     platform: Annotated[tuple[str, ...], Parameter(help="Platform to build; repeat for more.")] = (),
     engine: Annotated[tuple[str, ...], Parameter(help="PLATFORM=URL of an engine; repeat for more.")] = (),
     to: Annotated[str, Parameter(help="Repository or oci:DIR.")] = "",
-    tag: Annotated[tuple[str, ...], Parameter(help="Tag to write; repeat for more.")] = (),
+    tag: Annotated[
+        tuple[str, ...], Parameter(help="Tag to write, in place of what rules give; repeat for more.")
+    ] = (),
+    ref: Annotated[str, Parameter(help="What to take for checked out, such as refs/tags/v1.2.3.")] = "",
     insecure_registry: Annotated[
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
     ] = (),
@@ -39,25 +46,33 @@ def plan(
 ) -> None:
     """Show what would be built, on which engines, and what decided it: flag, file or default.
 
-    The plan is left in PATH/.anyarch/plan.json: what merge --plan takes.
+    The plan is left in PATH/.anyarch/plan.json: what merge --plan takes. Tags come with the rule that gave
+    each, and rules without a tag with the reason.
 
-    Example: anyarch plan examples/web --platform linux/amd64 --platform linux/arm64
+    Example: anyarch plan examples/web --platform linux/amd64 --ref refs/tags/v1.2.3
     """
     project = Project.load(path)
     project.check_dockerfile()
     engines = words.engines(engine)
+    checkout = project.checkout(os.environ)
+    context = tag_context(checkout, os.environ, ref=ref)
+    computed = tags_of(project.config, context)
     planned = make_plan(
         project.config,
         platforms=words.platforms(platform),
         engines=engines,
         destination=to or None,
         tags=[str(each) for each in words.tags(tag)],
-        revision=project.revision(os.environ),
+        revision=checkout.revision() or context.sha or None,
+        context=context,
     )
     if format == "github":
         _write_outputs(planned, project, insecure_registry)
     project.prepare(planned)
+    outcomes = _outcomes(computed, tag)
     if format == "github":
+        for line in output.table(_OUTCOME, outcomes) if outcomes else ():
+            output.note(line)
         return
     from anyarch.cli.engines import choices  # noqa: PLC0415  a workflow's runners choose for themselves
 
@@ -70,7 +85,16 @@ def plan(
         for each in planned.platforms
     ]
     show = _say_json if format == "json" else _say_table
-    show(planned, _settings(planned, project, to=to, tag=tag), rows)
+    show(planned, _settings(planned, project, to=to, tag=tag), rows, outcomes)
+
+
+def _outcomes(computed: Tags, flags: Sequence[str]) -> list[tuple[str, str, str]]:
+    """What came of each rule; tags of flags take the place of all."""
+    overruled = "--tag counts instead" if flags else ""
+    return [
+        (each.tag or "-", each.source, (overruled if each.tag else "") or each.reason)
+        for each in computed.outcomes
+    ]
 
 
 def _settings(planned: Plan, project: Project, *, to: str, tag: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -84,6 +108,7 @@ def _settings(planned: Plan, project: Project, *, to: str, tag: Sequence[str]) -
         ("target", build.target or "(last stage)", _why("", build.target)),
         ("args", " ".join(build.args) or "-", _why("", build.args)),
         ("secrets", " ".join(build.secrets) or "-", _why("", build.secrets)),
+        ("labels", " ".join(build.labels) or "-", "git" if project.config.oci_labels else "anyarch.toml"),
         ("revision", planned.revision or output.UNKNOWN, "git"),
     ]
 
@@ -98,7 +123,10 @@ def _write_outputs(planned: Plan, project: Project, insecure_registry: Sequence[
 
 
 def _say_json(
-    planned: Plan, settings: Sequence[tuple[str, str, str]], rows: Sequence[tuple[str, ...]]
+    planned: Plan,
+    settings: Sequence[tuple[str, str, str]],
+    rows: Sequence[tuple[str, ...]],
+    outcomes: Sequence[tuple[str, str, str]],
 ) -> None:
     output.say_json(
         {
@@ -109,18 +137,29 @@ def _say_json(
                 dict(zip(("platform", "from", "required", "engine", "engine_from"), row, strict=True))
                 for row in rows
             ],
+            "tags": [
+                {"tag": None if tag == "-" else tag, "rule": rule, "reason": reason or None}
+                for tag, rule, reason in outcomes
+            ],
         }
     )
 
 
 def _say_table(
-    planned: Plan, settings: Sequence[tuple[str, str, str]], rows: Sequence[tuple[str, ...]]
+    planned: Plan,
+    settings: Sequence[tuple[str, str, str]],
+    rows: Sequence[tuple[str, ...]],
+    outcomes: Sequence[tuple[str, str, str]],
 ) -> None:
     for line in output.table(("PLATFORM", "FROM", "REQUIRED", "ENGINE", "ENGINE FROM"), rows):
         output.say(line)
     output.say("")
     for line in output.table(("SETTING", "VALUE", "FROM"), settings):
         output.say(line)
+    if outcomes:
+        output.say("")
+        for line in output.table(_OUTCOME, outcomes):
+            output.say(line)
     output.say(f"\nplan {planned.digest}")
     if planned.destination.startswith(LAYOUT_PREFIX) and not planned.tags:
         output.say("a layout gets the tag latest where none is asked for")

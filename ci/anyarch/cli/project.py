@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from anyarch.cli.checkout import Checkout
 from anyarch.cli.output import note
 from anyarch.errors import AnyarchError, ConfigError, FileProblemError
 from anyarch.release.config import LAYOUT_PREFIX, Config, parse_config
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from anyarch.oci.platforms import Platform
 
 CONFIG_NAME: Final = "anyarch.toml"
-_GIT_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +86,9 @@ class Project:
                 path=str(path),
             )
 
-    def revision(self, environ: Mapping[str, str]) -> str | None:
-        """The commit that the folder is at, with ``-dirty`` if tracked files differ; None if not known."""
-        commit = self._git(environ, "rev-parse", "--verify", "HEAD")
-        if not commit:
-            return None
-        changed = self._git(environ, "status", "--porcelain", "--untracked-files=no", "--", ".")
-        return f"{commit}-dirty" if changed else commit
+    def checkout(self, environ: Mapping[str, str]) -> Checkout:
+        """The git checkout that the folder is in."""
+        return Checkout(self.folder, environ)
 
     def promised(self, wanted: tuple[Platform, ...], destination: str) -> tuple[Platform, ...]:
         """The platforms that the index must hold, where anyarch.toml names none.
@@ -136,22 +130,6 @@ class Project:
             raise FileProblemError(
                 f"{self.work} cannot be written: {error.strerror}", path=str(self.work)
             ) from error
-
-    def _git(self, environ: Mapping[str, str], *words: str) -> str:
-        git = shutil.which("git", path=environ.get("PATH"))
-        if git is None:
-            return ""
-        try:
-            done = subprocess.run(
-                [git, "-C", str(self.folder), *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_GIT_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -10,6 +10,7 @@ import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
+from anyarch.cli.happening import tag_context
 from anyarch.cli.interrupt import interruptible
 from anyarch.cli.orders import Order
 from anyarch.cli.project import Project
@@ -28,7 +29,10 @@ def run(
     ] = (),
     engine: Annotated[tuple[str, ...], Parameter(help="PLATFORM=URL of an engine; repeat for more.")] = (),
     to: Annotated[str, Parameter(help="Repository or oci:DIR.")] = "",
-    tag: Annotated[tuple[str, ...], Parameter(help="Tag to write; repeat for more.")] = (),
+    tag: Annotated[
+        tuple[str, ...], Parameter(help="Tag to write, in place of what rules give; repeat for more.")
+    ] = (),
+    ref: Annotated[str, Parameter(help="What to take for checked out, such as refs/tags/v1.2.3.")] = "",
     records: Annotated[Path | None, Parameter(help="Where records are kept; PATH/.anyarch/records.")] = None,
     insecure_registry: Annotated[
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
@@ -48,15 +52,19 @@ def run(
     project.check_dockerfile()
     engines, wanted = words.engines(engine), words.platforms(platform)
     destination = parse_destination(to or project.config.image or DEFAULT_DESTINATION)
+    checkout = project.checkout(os.environ)
+    context = tag_context(checkout, os.environ, ref=ref)
     plan = make_plan(
         project.config,
         platforms=project.promised(wanted, destination),
         engines=engines,
         destination=destination,
         tags=[str(each) for each in words.tags(tag)],
-        revision=project.revision(os.environ),
+        revision=checkout.revision() or context.sha or None,
+        context=context,
     )
     again = [*([f"--to={to}"] if to else []), *(f"--tag={value}" for value in tag)]
+    again += [f"--ref={ref}"] if ref else []
     again += [f"--records={records}"] if records else []
     again += [f"--insecure-registry={value}" for value in insecure_registry]
     order = Order(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from anyarch.errors import UsageError
 from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.release.labels import PREFIX
 from anyarch.release.matrix import github_matrix
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ def plan_outputs(plan: Plan, *, source: str, insecure: bool) -> dict[str, str]:
         "matrix": json.dumps(github_matrix(plan), separators=(",", ":")),
         "destination": plan.destination,
         "source": source,
+        "tags": " ".join(plan.tags),
+        "version": plan.build.labels.get(f"{PREFIX}version", ""),
         "insecure": "true" if insecure else "false",
         "insecure-registry": plan.destination.partition("/")[0] if insecure else "",
     }

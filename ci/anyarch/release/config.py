@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Final, Literal, cast, get_args
 
 from anyarch.errors import ConfigError, UsageError
 from anyarch.oci.platforms import Platform
-from anyarch.oci.reference import Repository, Tag
+from anyarch.oci.reference import Repository
+from anyarch.release import marks
 from anyarch.release.fields import Fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from anyarch.release.tags.rules import TagRules
 
 Fallback = Literal["emulate", "fail", "skip"]
 
@@ -42,9 +45,10 @@ class BuildSettings:
     args: Mapping[str, str] = field(default_factory=dict, hash=False)
     secrets: Mapping[str, str] = field(default_factory=dict, hash=False)
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        for name in ("args", "secrets", "labels"):
+        for name in ("args", "secrets", "labels", "annotations"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
 
@@ -61,12 +65,16 @@ class PlatformSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole ``anyarch.toml``. ``image`` is a repository or ``oci:DIR``."""
+    """A whole ``anyarch.toml``. ``image`` is a repository or ``oci:DIR``.
+
+    ``oci_labels``: what the commit tells of an image is written on it. ``tags`` None: there are no rules.
+    """
 
     image: str | None = None
     build: BuildSettings = field(default_factory=BuildSettings)
     platforms: tuple[PlatformSettings, ...] = ()
-    tags: tuple[str, ...] = ()
+    oci_labels: bool = True
+    tags: TagRules | None = None
     insecure_registries: tuple[str, ...] = ()
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
 
@@ -86,19 +94,20 @@ def parse_config(text: str, *, path: str) -> Config:
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(
-            f"{path} is not valid TOML: {error}", hint="see https://toml.io for the grammar"
-        ) from error
+        raise ConfigError(f"{path} is not valid TOML: {error}", hint=_toml_hint(str(error))) from error
     fields = Fields(document, problems=[])
+    build = fields.table("build")
     config = Config(
         image=fields.parsed_or_none("image", parse_destination),
-        timeout_seconds=_timeout(fields.table("build")),
-        build=read_build(fields.table("build"), also=("timeout",)),
+        timeout_seconds=_timeout(build),
+        oci_labels=build.flag("oci-labels", default=True),
+        build=read_build(build),
         platforms=_platforms(fields.table("platforms")),
-        tags=_tags(fields.table("tags")),
+        tags=_tags(fields),
         insecure_registries=_insecure(fields.table("registries")),
     )
     fields.end()
+    _check_labels(config.build, fields)
     raise_problems(fields.problems, path=path)
     return config
 
@@ -142,10 +151,8 @@ def raise_problems(problems: list[str], *, path: str) -> None:
         raise ConfigError(f"{path} has {len(problems)} problems", offenders=problems, path=path)
 
 
-def read_build(fields: Fields, *, also: tuple[str, ...] = ()) -> BuildSettings:
-    """Read build settings, from the configuration or a plan; ``also`` are keys that others read."""
-    for key in also:
-        fields.has(key)
+def read_build(fields: Fields) -> BuildSettings:
+    """Read build settings, from the configuration or a plan."""
     settings = BuildSettings(
         context=fields.parsed_or_none("context", _context) or ".",
         dockerfile=fields.parsed_or_none("dockerfile", _dockerfile) or "Dockerfile",
@@ -153,6 +160,7 @@ def read_build(fields: Fields, *, also: tuple[str, ...] = ()) -> BuildSettings:
         args=_words(fields.table("args"), _ARGUMENT, "an ARG's name: letters, digits and '_'"),
         secrets=_secrets(fields.table("secrets")),
         labels=_words(fields.table("labels"), None, ""),
+        annotations=_words(fields.table("annotations"), None, ""),
     )
     fields.end()
     return settings
@@ -234,15 +242,30 @@ def parse_engine_word(text: str) -> str:
     return text
 
 
-def _tags(fields: Fields) -> tuple[str, ...]:
-    tags = fields.texts("raw")
-    for tag in tags:
-        try:
-            Tag.parse(tag)
-        except UsageError as error:
-            fields.problem("raw", f"{error.what} ({error.hint})")
-    fields.end()
-    return tuple(dict.fromkeys(tags))
+def _tags(fields: Fields) -> TagRules | None:
+    if not fields.has("tags"):
+        return None
+    from anyarch.release.tags.settings import read_tag_rules  # noqa: PLC0415  merge reads no rules
+
+    return read_tag_rules(fields.table("tags"))
+
+
+def _check_labels(build: BuildSettings, fields: Fields) -> None:
+    """Find faulty expressions, and annotations that only anyarch may write."""
+    from anyarch.release.labels import check_templates  # noqa: PLC0415  as above
+
+    for table, values in (("labels", build.labels), ("annotations", build.annotations)):
+        for name, problem in check_templates(values).items():
+            fields.problems.append(f'build.{table}."{name}": {problem}')
+    for name in build.annotations:
+        if name == marks.REVISION or name.startswith(marks.PREFIX):
+            fields.problems.append(f'build.annotations."{name}": anyarch itself writes this one')
+
+
+def _toml_hint(error: str) -> str:
+    if "\\" in error:
+        return "TOML reads backslashes in \"…\": write patterns in '…' and blocks of rules in '''…'''"
+    return "see https://toml.io for the grammar"
 
 
 def _insecure(fields: Fields) -> tuple[str, ...]:

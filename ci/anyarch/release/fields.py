@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 TEXT_MAX_CHARACTERS: Final = 4096
+BLOCK_MAX_CHARACTERS: Final = 64 * 1024
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _WORDS: Final = {
     bool: "true or false",
@@ -126,6 +127,20 @@ class Fields:
             self._text(entry, f"{place}[{number}]", TEXT_MAX_CHARACTERS)
             for number, entry in enumerate(entries or ())
         )
+
+    def lines(self, key: str) -> str | tuple[str, ...]:
+        """A string of several lines, or a list of strings; absent is an empty list."""
+        found = self._found.get(key)
+        if not isinstance(found, str):
+            return self.texts(key)
+        self._known.add(key)
+        if len(found) > BLOCK_MAX_CHARACTERS:
+            self.problem(key, f"{len(found)} characters are more than the {BLOCK_MAX_CHARACTERS} allowed")
+            return ()
+        if not all(line.replace("\t", " ").isprintable() for line in found.splitlines()):
+            self.problem(key, "control characters are not allowed")
+            return ()
+        return found
 
     def table(self, key: str) -> Fields:
         """A table inside; absent is empty."""

@@ -130,6 +130,17 @@ class History:
             way.pop()
         return way[-1] if way else None
 
+    def step_back(self, current: Digest | None) -> Digest | None:
+        """Where a rollback leads.
+
+        Where the tag is not at the last move that was written down, but where a step back from there
+        leads, that step was taken, and its run ended before it wrote it down: it leads to where the tag
+        is. One step more would lead forward again.
+        """
+        last = self.moves[-1].digest if self.moves else None
+        taken = current is not None and current != last and self.before(last) == current
+        return current if taken else self.before(current)
+
     def after(self, move: Move) -> History:
         """The history with one more move; the oldest ones are forgotten."""
         return replace(self, moves=(*self.moves, move)[-MOVES_MAX:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+PREFIX: Final = "dev.anyarch."
 PLAN: Final = "dev.anyarch.plan"
 EXECUTION: Final = "dev.anyarch.execution"
 MISSING: Final = "dev.anyarch.missing"

@@ -23,6 +23,7 @@ def build_arguments(plan: Plan, platform: Platform) -> list[str]:
     for secret_id, place in build.secrets.items():
         flags += [f"--secret={place}", f"--secret-id={secret_id}"]
     flags += [list_flag("--label", f"{name}={value}") for name, value in build.labels.items()]
+    flags += [list_flag("--annotation", f"{name}={value}") for name, value in build.annotations.items()]
     flags.append(f"--plan={plan.digest}")
     if plan.revision:
         flags.append(f"--revision={plan.revision}")

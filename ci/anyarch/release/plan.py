@@ -26,6 +26,9 @@ from anyarch.release.fields import Fields
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from anyarch.release.tags.compute import Tags
+    from anyarch.release.tags.context import Context
+
 PLAN_MAX_BYTES: Final = 1024 * 1024
 PLAN_SCHEMA: Final = 1
 PLATFORMS_MAX: Final = 256  # also GitHub's limit for the jobs of one matrix
@@ -139,6 +142,7 @@ def make_plan(
     destination: str | None = None,
     tags: Sequence[str] = (),
     revision: str | None = None,
+    context: Context | None = None,
 ) -> Plan:
     """Decide what is to be built: flags over the file, the file over defaults.
 
@@ -148,10 +152,12 @@ def make_plan(
             chooses among them (``select``); else the flag is the set.
         engines: ``--engine``: the URL that serves a platform.
         destination: ``--to``.
-        tags: ``--tag``.
+        tags: ``--tag``: they count in place of what the file's rules give.
         revision: The commit that is built, if known.
+        context: What happened to which commit: what tag rules and labels are made of.
 
     Raises:
+        ConfigError: a rule gives what is no tag.
         UsageError: a flag names a platform that is not planned, or a word cannot be understood.
     """
     if config.platforms:
@@ -163,11 +169,15 @@ def make_plan(
     for flag, named in (("--platform", platforms), ("--engine", engines or {})):
         for platform in named:
             _check_planned(platform, known, flag=flag)
+    from anyarch.release.labels import described  # noqa: PLC0415  merge writes no labels
+
+    revision = None if revision is None else parse_revision(revision)
+    computed = tags_of(config, context)
     return Plan(
         destination=parse_destination(destination or config.image or DEFAULT_DESTINATION),
-        tags=tuple(dict.fromkeys(str(Tag.parse(tag)) for tag in (tags or config.tags))),
-        build=config.build,
-        revision=None if revision is None else parse_revision(revision),
+        tags=tuple(dict.fromkeys(str(Tag.parse(tag)) for tag in (tags or computed.names))),
+        build=described(config, context, version=computed.version, revision=revision),
+        revision=revision,
         platforms=tuple(
             PlannedPlatform(
                 platform=each.platform,
@@ -180,6 +190,17 @@ def make_plan(
             for each in chosen
         ),
     )
+
+
+def tags_of(config: Config, context: Context | None) -> Tags:
+    """What the file's rules make of what happened: nothing where there are no rules.
+
+    Raises:
+        ConfigError: a rule gives what is no tag.
+    """
+    from anyarch.release.tags.compute import Tags, compute_tags  # noqa: PLC0415  merge has its tags
+
+    return compute_tags(config.tags, context) if config.tags and context else Tags()
 
 
 def select(plan: Plan, platforms: Sequence[Platform]) -> tuple[PlannedPlatform, ...]:
@@ -253,4 +274,5 @@ def _build_fields(build: BuildSettings) -> dict[str, object]:
         "args": dict(build.args),
         "secrets": dict(build.secrets),
         "labels": dict(build.labels),
+        **({"annotations": dict(build.annotations)} if build.annotations else {}),
     }

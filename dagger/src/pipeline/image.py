@@ -36,6 +36,7 @@ class Image:
     target: str
     arguments: dict[str, str]
     labels: dict[str, str]
+    annotations: dict[str, str]
     secrets: list[dagger.Secret]
     engine: str
     plan: str
@@ -52,6 +53,7 @@ class Image:
             target=recipe.target,
             arguments=dict(recipe.arguments),
             labels=dict(recipe.labels),
+            annotations=dict(recipe.annotations),
             secrets=list(recipe.secrets),
             engine=str(recipe.engine),
             plan=str(recipe.plan or ""),
@@ -132,7 +134,13 @@ class Image:
             secrets=self.secrets,
         )
         container = await for_platform(await recipe.built(), recipe.platform)
-        return annotated(container, plan=self.plan, execution=self.execution, revision=self.revision)
+        return annotated(
+            container,
+            said=self.annotations,
+            plan=self.plan,
+            execution=self.execution,
+            revision=self.revision,
+        )
 
 
 async def published(recipe: Recipe, platforms: Sequence[Platform], place: Place) -> list[Record]:

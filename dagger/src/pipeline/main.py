@@ -26,6 +26,7 @@ Dockerfile: TypeAlias = Annotated[str, Doc("The Dockerfile's path in the context
 Target: TypeAlias = Annotated[str, Doc("The stage to build; the last one if empty")]
 BuildArg: TypeAlias = Annotated[list[str] | None, Doc("NAME=VALUE for an ARG of the Dockerfile")]
 Label: TypeAlias = Annotated[list[str] | None, Doc("NAME=VALUE to write into the image's config")]
+Annotation: TypeAlias = Annotated[list[str] | None, Doc("NAME=VALUE to write into the image's manifest")]
 Secret: TypeAlias = Annotated[
     list[dagger.Secret] | None, Doc("A secret for the build, such as env:NPM_TOKEN")
 ]
@@ -55,6 +56,7 @@ class Anyarch:
         target: Target = "",
         build_arg: BuildArg = None,
         label: Label = None,
+        annotation: Annotation = None,
         secret: Secret = None,
         secret_id: SecretId = None,
         exclude: Exclude = None,
@@ -70,6 +72,7 @@ class Anyarch:
             target=target,
             build_arg=build_arg,
             label=label,
+            annotation=annotation,
             secret=secret,
             secret_id=secret_id,
             revision=revision,
@@ -114,6 +117,7 @@ class Anyarch:
         target: Target = "",
         build_arg: BuildArg = None,
         label: Label = None,
+        annotation: Annotation = None,
         secret: Secret = None,
         secret_id: SecretId = None,
         exclude: Exclude = None,
@@ -136,6 +140,7 @@ class Anyarch:
             target=target,
             build_arg=build_arg,
             label=label,
+            annotation=annotation,
             secret=secret,
             secret_id=secret_id,
             revision=revision,

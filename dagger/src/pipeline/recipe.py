@@ -27,6 +27,7 @@ class Recipe:
     arguments: Mapping[str, str] = field(default_factory=dict)
     secrets: Sequence[dagger.Secret] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
     plan: Digest | None = None
     revision: str | None = None
 
@@ -41,6 +42,7 @@ class Recipe:
         target: str,
         build_arg: Sequence[str] | None,
         label: Sequence[str] | None,
+        annotation: Sequence[str] | None = None,
         secret: Sequence[dagger.Secret] | None,
         secret_id: Sequence[str] | None,
         revision: str,
@@ -59,6 +61,7 @@ class Recipe:
             target=target,
             arguments=words.pairs(build_arg, flag="--build-arg"),
             labels=words.pairs(label, flag="--label"),
+            annotations=words.pairs(annotation, flag="--annotation"),
             secrets=await words.named_secrets(secret, secret_id),
             plan=words.plan_digest(plan),
             revision=words.revision(revision),
@@ -105,9 +108,12 @@ class Recipe:
         return {**words, **self.arguments}
 
 
-def annotated(container: dagger.Container, *, plan: str, execution: str, revision: str) -> dagger.Container:
-    """Write on the manifest what is known: which plan the image belongs to, who ran it, what was built."""
-    for name, value in ((PLAN, plan), (EXECUTION, execution), (REVISION, revision)):
+def annotated(
+    container: dagger.Container, *, said: Mapping[str, str], plan: str, execution: str, revision: str
+) -> dagger.Container:
+    """Write on the manifest what is ``said`` of it and what is known: its plan, who ran it, the commit."""
+    known = {PLAN: plan, EXECUTION: execution, REVISION: revision}
+    for name, value in (*said.items(), *known.items()):
         if value:
             container = container.with_annotation(name, value)
     return container

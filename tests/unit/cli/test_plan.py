@@ -124,20 +124,19 @@ def git(folder: Path, *words: str) -> str:
 
 
 def test_the_revision_is_the_commit_and_says_if_files_differ(app: Path) -> None:
-    project = Project(app, Config())
-    environ = {"PATH": "/usr/bin:/bin"}
-    assert project.revision(environ) is None
+    checkout = Project(app, Config()).checkout({"PATH": "/usr/bin:/bin"})
+    assert checkout.revision() is None
     git(app, "init", "-q")
     git(app, "add", "Dockerfile")
     git(app, "commit", "-qm", "x")
     commit = git(app, "rev-parse", "HEAD")
-    assert project.revision(environ) == commit
+    assert checkout.revision() == commit
     (app / "dist").mkdir()
     (app / "dist" / "new").write_text("an output, not a source")
-    assert project.revision(environ) == commit
+    assert checkout.revision() == commit
     (app / "Dockerfile").write_text("FROM scratch\nLABEL x=y\n")
-    assert project.revision(environ) == f"{commit}-dirty"
-    assert project.revision({"PATH": "/nowhere"}) is None
+    assert checkout.revision() == f"{commit}-dirty"
+    assert Project(app, Config()).checkout({"PATH": "/nowhere"}).revision() is None
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,12 @@ def test_an_argument_given_wins_over_ours() -> None:
 
 
 def test_annotations_tell_what_is_known_and_nothing_else() -> None:
-    known = annotated(dagger.dag.container(), plan="sha256:aa", execution="native", revision="")
+    known = annotated(
+        dagger.dag.container(), said={"a": "b"}, plan="sha256:aa", execution="native", revision=""
+    )
     written = [(field.name, field.args) for field in known._ctx.selections][1:]  # noqa: SLF001  no other way
     assert written == [
+        ("withAnnotation", {"name": "a", "value": "b"}),
         ("withAnnotation", {"name": "dev.anyarch.plan", "value": "sha256:aa"}),
         ("withAnnotation", {"name": "dev.anyarch.execution", "value": "native"}),
     ]

@@ -7,6 +7,7 @@ from anyarch.errors import UsageError
 from anyarch.github.job_outputs import plan_outputs, release_outputs
 from anyarch.oci.digest import Digest
 from anyarch.oci.platforms import Platform
+from anyarch.release.config import BuildSettings
 from anyarch.release.plan import Plan, PlannedPlatform
 
 A_PLAN = Plan(
@@ -15,6 +16,8 @@ A_PLAN = Plan(
         PlannedPlatform(platform=Platform.parse("linux/amd64")),
         PlannedPlatform(platform=Platform.parse("linux/arm64"), runner="big-arm", required=False),
     ),
+    tags=("1.2.3", "latest"),
+    build=BuildSettings(labels={"org.opencontainers.image.version": "1.2.3"}),
 )
 
 
@@ -28,6 +31,8 @@ def test_the_matrix_is_one_job_per_platform() -> None:
     assert outputs == {
         "destination": "registry.example.com/team/web",
         "source": "app/web",
+        "tags": "1.2.3 latest",
+        "version": "1.2.3",
         "insecure": "false",
         "insecure-registry": "",
     }

@@ -20,6 +20,8 @@ timeout = "1h30m"
 args = { VERSION = "1.2.3", EMPTY = "" }
 secrets = { npm = "env:NPM_TOKEN" }
 labels = { "org.example.team" = "shop" }
+annotations = { "org.example.commit" = "{{sha}}" }
+oci-labels = false
 
 [platforms."linux/amd64"]
 runner = "big"
@@ -30,7 +32,13 @@ required = false
 fallback = "fail"
 
 [tags]
-raw = ["1.2.3", "latest", "1.2.3"]
+rules = '''
+# a block as it stands in a workflow
+type=semver,pattern={{version}}
+type=match,pattern=v(\\d+),group=1
+'''
+flavor = ["latest=false"]
+short-sha-length = 12
 
 [registries."localhost:5000"]
 insecure = true
@@ -50,13 +58,17 @@ def test_every_key_arrives() -> None:
         args={"VERSION": "1.2.3", "EMPTY": ""},
         secrets={"npm": "env:NPM_TOKEN"},
         labels={"org.example.team": "shop"},
+        annotations={"org.example.commit": "{{sha}}"},
     )
+    assert config.oci_labels is False
     assert config.timeout_seconds == 90 * 60
     amd64, arm64 = config.platforms
     assert (amd64.runner, amd64.required, amd64.fallback) == ("big", True, "emulate")
     assert arm64.platform == Platform("linux", "arm64")
     assert (arm64.engine, arm64.required, arm64.fallback) == ("tcp://arm.example.com:1234", False, "fail")
-    assert config.tags == ("1.2.3", "latest")
+    assert config.tags is not None
+    assert [rule.type for rule in config.tags.rules] == ["semver", "match"]
+    assert (config.tags.flavor.latest, config.tags.short_sha_length) == ("false", 12)
     assert config.insecure_registries == ("localhost:5000",)
 
 
@@ -112,11 +124,27 @@ def test_an_empty_file_is_a_configuration() -> None:
             "expected emulate or fail or skip",
             id="odd fallback",
         ),
+        pytest.param('[tags]\nraw = ["latest"]', "known here: flavor, rules", id="unknown key for tags"),
+        pytest.param("[tags]\nrules = 1", "tags.rules: expected a list, got 1", id="number for rules"),
         pytest.param(
-            '[tags]\nraw = "latest"', "tags.raw: expected a list, got 'latest'", id="one tag, no list"
+            "[tags]\nrules = [1]", "tags.rules[0]: expected a string, got 1", id="number for a rule"
         ),
-        pytest.param('[tags]\nraw = ["a b"]', "is not a tag", id="tag with a space"),
-        pytest.param("[tags]\nraw = [1]", "tags.raw[0]: expected a string, got 1", id="number for a tag"),
+        pytest.param(
+            '[tags]\nrules = """\n\ntype=semvr"""', "tags.rules line 2 'type=semvr': unknown type", id="rule"
+        ),
+        pytest.param('[tags]\nrules = "a\\u0000"', "control characters", id="control character in rules"),
+        pytest.param(
+            '[tags]\nrules = "pattern=\\d"', "blocks of rules in '''", id="backslash in a basic string"
+        ),
+        pytest.param(
+            "[tags]\nshort-sha-length = 3", "expected 4 to 64, got 3", id="commit id of three characters"
+        ),
+        pytest.param(
+            "[build.labels]\na = '{{shaa}}'", 'build.labels."a": {{shaa}}: unknown', id="odd expression"
+        ),
+        pytest.param(
+            "[build.annotations]\n'dev.anyarch.plan' = 'x'", "anyarch itself writes", id="annotation of ours"
+        ),
         pytest.param('[registries."http://x"]\n', "not a registry", id="registry with a scheme"),
         pytest.param("\n\nimage = x", "not valid TOML: Invalid value (at line 3, column 9)", id="syntax"),
         pytest.param("a = 1\na = 2\nb = 3\n", "Cannot overwrite a value (at line 2", id="twice a key"),

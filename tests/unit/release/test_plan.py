@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,6 +13,9 @@ from anyarch.oci.digest import Digest
 from anyarch.oci.platforms import Platform
 from anyarch.release.config import BuildSettings, Config, PlatformSettings, parse_config
 from anyarch.release.plan import Plan, PlannedPlatform, make_plan, select
+from anyarch.release.tags.context import Context
+from anyarch.release.tags.lines import entries
+from anyarch.release.tags.rules import TagRules, parse_rules
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,8 +25,9 @@ AMD64, ARM64, I386 = (Platform("linux", name) for name in ("amd64", "arm64", "38
 FILE = Config(
     image="registry.example.com/shop/api",
     platforms=(PlatformSettings(platform=AMD64), PlatformSettings(platform=ARM64, engine="tcp://old:1")),
-    tags=("1.2.3",),
+    tags=TagRules(rules=parse_rules(entries(["1.2.3", "{{branch}}"], where="tags.rules"), [])),
 )
+MAIN = Context(now=datetime(2020, 1, 10, tzinfo=UTC), ref="refs/heads/main", sha="0" * 40)
 
 
 def test_without_file_and_flags_two_platforms_go_to_a_layout() -> None:
@@ -41,6 +46,19 @@ def test_the_flag_chooses_among_the_files_platforms_and_does_not_change_the_plan
     assert plan == make_plan(FILE)
     assert [each.platform for each in select(plan, [ARM64])] == [ARM64]
     assert select(plan, []) == plan.platforms
+
+
+def test_rules_give_tags_and_flags_take_their_place() -> None:
+    assert make_plan(FILE, context=MAIN).tags == ("1.2.3", "main")
+    assert make_plan(FILE, context=MAIN, tags=["2"]).tags == ("2",)
+    assert make_plan(Config(), context=MAIN).tags == ()
+
+
+def test_a_flag_for_tags_leaves_finished_images_good() -> None:
+    """Their version is the rules', or images would be foreign to a plan that only adds a tag."""
+    plans = [make_plan(FILE, context=MAIN, tags=tags) for tags in ([], ["2"])]
+    assert {plan.digest for plan in plans} == {plans[0].digest}
+    assert {plan.build.labels["org.opencontainers.image.version"] for plan in plans} == {"1.2.3"}
 
 
 def test_flags_override_the_file() -> None:
@@ -118,6 +136,9 @@ def test_the_digest_leaves_out_what_does_not_decide_the_images(changes: dict[str
         pytest.param({"build": BuildSettings(args={"VERSION": "1.2.3"}, target="x")}, id="target"),
         pytest.param({"build": BuildSettings(args={"VERSION": "1.2.3"}, labels={"a": "b"})}, id="label"),
         pytest.param(
+            {"build": BuildSettings(args={"VERSION": "1.2.3"}, annotations={"a": "b"})}, id="annotation"
+        ),
+        pytest.param(
             {"build": BuildSettings(args={"VERSION": "1.2.3"}, secrets={"n": "env:X"})}, id="secret"
         ),
         pytest.param({"build": BuildSettings(args={"VERSION": "1.2.3"}, dockerfile="D")}, id="dockerfile"),
@@ -147,6 +168,7 @@ plans = st.builds(
         args=st.dictionaries(names, st.just("") | words, max_size=3),
         secrets=st.dictionaries(names, names.map("env:{}".format), max_size=2),
         labels=st.dictionaries(names, words, max_size=2),
+        annotations=st.dictionaries(names, words, max_size=2),
     ),
     platforms=st.lists(
         st.builds(

@@ -107,7 +107,12 @@ def record_with(**changes: object) -> dict[str, object]:
         pytest.param(CONFIG, {"build": {"timeout": "2 hours"}}, id="configuration with an odd time"),
         pytest.param(CONFIG, {"build": {"dockerfile": "/x"}}, id="configuration with an absolute path"),
         pytest.param(CONFIG, {"platforms": {"linux": {}}}, id="configuration with half a platform"),
-        pytest.param(CONFIG, {"tags": {"raw": "latest"}}, id="configuration with one tag, no list"),
+        pytest.param(CONFIG, {"tags": {"raw": ["latest"]}}, id="configuration with an unknown key for tags"),
+        pytest.param(CONFIG, {"tags": {"rules": [1]}}, id="configuration with a number as rule"),
+        pytest.param(CONFIG, {"tags": {"short-sha-length": 3}}, id="configuration with a commit id of 3"),
+        pytest.param(
+            CONFIG, {"build": {"annotations": {"dev.anyarch.plan": "x"}}}, id="an annotation of anyarch's"
+        ),
     ],
 )
 def test_what_the_code_refuses_is_not_valid_either(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SHORT_SHA_LENGTH: Final = 7
+SHORT_SHA_MIN: Final = 4  # what git itself allows
+SHORT_SHA_MAX: Final = 64  # a whole commit id of SHA-256
 RULES_MAX: Final = 200
 
 

@@ -1,0 +1,87 @@
+"""What an image says about itself: the labels and annotations of the OCI, and the author's own.
+
+https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md. All of it follows from the commit
+and the rules, never from the clock: the same commit gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC
+from typing import TYPE_CHECKING, Final
+
+from anyarch.errors import UsageError
+from anyarch.release import marks
+from anyarch.release.tags.expansion import expand
+from anyarch.release.tags.rules import SHORT_SHA_LENGTH
+from anyarch.release.tags.template import GLOBALS, Template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from anyarch.release.config import BuildSettings, Config
+    from anyarch.release.tags.context import Context
+
+PREFIX: Final = "org.opencontainers.image."
+
+
+def check_templates(values: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with the expressions in labels or annotations, by name."""
+    problems = {}
+    for name, value in values.items():
+        try:
+            Template.parse(value, names=GLOBALS)
+        except UsageError as error:
+            problems[name] = f"{error.what}{f' ({error.hint})' if error.hint else ''}"
+    return problems
+
+
+def described(
+    config: Config, context: Context | None, *, version: str | None, revision: str | None
+) -> BuildSettings:
+    """The build settings with all labels and annotations that the images get.
+
+    The author's own count more than those that follow from the commit.
+
+    Args:
+        config: The file.
+        context: What happened; None: nothing is known of it.
+        version: The tag that is the version.
+        revision: The commit as the plan names it.
+    """
+    build = config.build
+    if context is None:
+        return build
+    length = config.tags.short_sha_length if config.tags else SHORT_SHA_LENGTH
+
+    def written(values: Mapping[str, str]) -> dict[str, str]:
+        return {
+            name: expand(Template.parse(value, names=GLOBALS), context, length)
+            for name, value in values.items()
+        }
+
+    known = standard(context, version=version, revision=revision) if config.oci_labels else {}
+    # The manifest's revision has a way of its own: merge holds it against the plan's.
+    without_revision = {name: word for name, word in known.items() if name != marks.REVISION}
+    return replace(
+        build,
+        labels={**known, **written(build.labels)},
+        annotations={**without_revision, **written(build.annotations)},
+    )
+
+
+def standard(context: Context, *, version: str | None, revision: str | None) -> dict[str, str]:
+    """What the OCI has names for and a commit tells: on a laptop the same as in a workflow.
+
+    What only GitHub's API knows, description and licence, is the author's to say.
+    """
+    date = context.source_date or context.commit_date
+    known = {
+        "created": date.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if date else "",
+        "revision": revision or "",
+        "source": context.source,
+        "title": context.source.rpartition("/")[2],
+        "url": context.source,
+        "version": version or "",
+    }
+    return {f"{PREFIX}{name}": word for name, word in known.items() if word}
