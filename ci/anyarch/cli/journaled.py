@@ -59,6 +59,11 @@ class JournaledStore:
         """The repository as a user writes it."""
         return self._store.name
 
+    @property
+    def wrapped(self) -> Store:
+        """The store itself, for questions that only its own kind answers."""
+        return self._store
+
     async def head(self, target: Digest | Tag) -> Descriptor | None:
         """Media type, digest and size of a manifest, or None if there is no such manifest."""
         found = await self._store.head(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,36 +11,60 @@ from cyclopts import Parameter
 
 from anyarch.cli import journal, output, recordfiles, summary, words
 from anyarch.cli.interrupt import carry_out
+from anyarch.cli.targets import parse_target
 from anyarch.errors import FileProblemError, UsageError
 from anyarch.oci.reference import Tag
-from anyarch.registry.stores import open_store
+from anyarch.registry.places import open_stores
+from anyarch.release.assemble import Order, assemble
 from anyarch.release.config import LAYOUT_PREFIX, parse_destination
 from anyarch.release.history import Run
 from anyarch.release.ledger import Mover
 from anyarch.release.plan import PLAN_MAX_BYTES, Plan, PlannedPlatform
-from anyarch.release.publish import merge as publish
 from anyarch.release.record import read_records
+from anyarch.release.references import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from anyarch.release.publish import Release
+    from anyarch.cli.targets import Target
+    from anyarch.oci.store import Store
+    from anyarch.oci.write import Write
+    from anyarch.release.assemble import Assembly
 
 Format = Literal["text", "json", "github"]
 
 
 def merge(
-    *,
-    records: Annotated[Path, Parameter(help="Folder with the platforms' records, *.json.")],
+    *reference: Annotated[
+        str,
+        Parameter(
+            help="Image or index to take, beside the records or without any: REPOSITORY:TAG, "
+            "REPOSITORY@DIGEST, oci:DIR:TAG. It may be anywhere; an index gives all its platforms."
+        ),
+    ],
+    records: Annotated[Path | None, Parameter(help="Folder with the platforms' records, *.json.")] = None,
     to: Annotated[str, Parameter(help="Repository or oci:DIR; the plan's if left out.")] = "",
     tag: Annotated[
         tuple[str, ...], Parameter(help="Tag to write; repeat for more. The plan's if left out.")
+    ] = (),
+    from_: Annotated[
+        tuple[str, ...],
+        Parameter(
+            name="--from",
+            help="Repository or oci:DIR whose records are welcome too: its images are brought along. "
+            "Repeat for more.",
+        ),
     ] = (),
     plan: Annotated[Path | None, Parameter(help="Plan that the records must belong to.")] = None,
     platform: Annotated[
         tuple[str, ...], Parameter(help="Platform that must be there; repeat for more. With none, any set.")
     ] = (),
-    dry_run: Annotated[bool, Parameter(help="Check everything, write nothing.")] = False,
+    mixed_revisions: Annotated[
+        bool, Parameter(help="Without a plan: join images of different commits or plans.")
+    ] = False,
+    dry_run: Annotated[
+        bool, Parameter(help="Check everything, write nothing; show the writes to come and the index.")
+    ] = False,
     force: Annotated[
         bool, Parameter(help="Move a tag even if it points at the release of a newer CI run.")
     ] = False,
@@ -50,40 +75,72 @@ def merge(
 ) -> None:
     """Join the platforms' images into one index, verify it, and point the tags at it last.
 
-    Every image is read back from the registry; a platform that is missing, double, extra or not what its
-    record says is an error, and no tag moves.
+    Every image is read back from where it is; a platform that is missing, double, extra or not what its
+    record or index says is an error, and no tag moves. Only then are images that are elsewhere brought to
+    the destination, with their attestations, signatures and other referrers.
 
     Example: anyarch merge --records .anyarch/records --to registry.example.com/shop/api --tag 1.4.2
+
+    Example: anyarch merge stage.example.com/api:a stage.example.com/api:b --to registry.example.com/api
     """
     planned = read_plan(plan) if plan else None
     expected = words.platforms(platform)
-    if planned and expected:
-        raise UsageError("--plan and --platform both say what must be there", hint="give one of them")
-    insecure = words.insecure_hosts(insecure_registry)
+    if planned and (expected or mixed_revisions):
+        raise UsageError("--plan says what must be there", hint="leave --platform and --mixed-revisions away")
+    if records is None and not reference:
+        raise UsageError("what to merge? neither --records nor a reference was given")
     destination = parse_destination(to or (planned.destination if planned else _no_destination()))
     wanted = words.tags(tag or (planned.tags if planned else ())) or default_tags(destination)
-    found = read_records(recordfiles.read_folder(records))
+    targets = {each: parse_target(each) for each in words.separate(reference)}
+    sources = [parse_destination(each) for each in words.separate(from_)]
+    insecure = words.insecure_hosts(insecure_registry)
+    order = Order(
+        records=read_records(recordfiles.read_folder(records)) if records else (),
+        plan=planned,
+        expected=[PlannedPlatform(platform=each) for each in expected] or None,
+        mixed=mixed_revisions,
+        tags=wanted,
+        dry_run=dry_run,
+        mover=Mover(run=ci_run(os.environ), force=force),
+    )
 
-    async def work() -> Release:
-        store = open_store(
-            destination,
-            insecure=insecure,
-            credential=words.credential_from(os.environ),
-        )
-        async with store:
-            return await publish(
-                notes.over(store),
-                found,
-                plan=planned,
-                expected=[PlannedPlatform(platform=each) for each in expected] or None,
-                tags=wanted,
-                dry_run=dry_run,
-                mover=Mover(run=ci_run(os.environ), force=force),
-            )
+    async def work() -> Assembly:
+        others = [*sources, *(name for name, _ in targets.values())]
+        credential = words.credential_from(os.environ)
+        async with open_stores(destination, others, insecure=insecure, credential=credential) as stores:
+            order_here = _with_stores(order, stores, sources, targets)
+            return await assembled(notes.over(stores[destination]), order_here)
 
     with journal.begin("merge", destination, wanted, dry_run=dry_run) as notes:
-        release = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
-    _show(release, format, insecure)
+        done = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
+    _show(done, format, insecure)
+
+
+async def assembled(store: Store, order: Order) -> Assembly:
+    """Merge; what is brought is told line by line."""
+    from anyarch.registry.bring import bring  # noqa: PLC0415  most merges have nothing to bring
+
+    def tell(write: Write) -> None:
+        output.note(summary.write_lines([write])[0])
+
+    return await assemble(store, order, bring=bring, on_write=tell)
+
+
+def _with_stores(
+    order: Order,
+    stores: Mapping[str, Store],
+    sources: Sequence[str],
+    targets: Mapping[str, tuple[str, Target]],
+) -> Order:
+    """The order with the places that were named, now that they are open."""
+    return replace(
+        order,
+        sources=[stores[name] for name in sources],
+        references=[
+            Reference(store=stores[name], target=target, name=word)
+            for word, (name, target) in targets.items()
+        ],
+    )
 
 
 def read_plan(path: Path) -> Plan:
@@ -121,9 +178,10 @@ def _no_destination() -> str:
     )
 
 
-def _show(release: Release, kind: Format, insecure: Sequence[str]) -> None:
+def _show(done: Assembly, kind: Format, insecure: Sequence[str]) -> None:
+    release = done.release
     if kind == "json":
-        output.say_json(summary.document(release, insecure=insecure))
+        output.say_json(summary.document(release, insecure=insecure, writes=done.writes))
         return
     if kind == "github":
         from anyarch.github.job_outputs import release_outputs  # noqa: PLC0415  only a workflow needs it
@@ -132,3 +190,7 @@ def _show(release: Release, kind: Format, insecure: Sequence[str]) -> None:
         write_outputs(release_outputs(release.digest, [str(each.tag) for each in release.tags]))
     for line in summary.lines(release, insecure=insecure):
         (output.note if kind == "github" else output.say)(line)
+    if release.dry_run and kind == "text":
+        for line in ("", "writes to come, in order:", *(summary.write_lines(done.writes) or ["none"]), ""):
+            output.say(line)
+        output.say_exactly(release.index.raw)

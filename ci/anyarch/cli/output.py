@@ -21,6 +21,12 @@ def say(text: str) -> None:
     sys.stdout.write(f"{printable(text)}\n")
 
 
+def say_exactly(raw: bytes) -> None:
+    """A document, byte for byte; on a terminal what cannot be printed is escaped."""
+    text = raw.decode()
+    sys.stdout.write(f"{printable(text) if sys.stdout.isatty() else text}\n")
+
+
 def note(text: str) -> None:
     """A line of progress, beside the result that programs read."""
     sys.stderr.write(f"{printable(text)}\n")

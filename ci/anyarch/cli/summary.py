@@ -7,12 +7,14 @@ from shlex import join
 from typing import TYPE_CHECKING
 
 from anyarch.cli.output import UNKNOWN, seconds, size, table
+from anyarch.release.assemble import own_writes
 from anyarch.release.config import LAYOUT_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from anyarch.oci.platforms import Platform
+    from anyarch.oci.write import Write
     from anyarch.release.promote import Promotion
     from anyarch.release.publish import Release, ReleasedChild, TagResult
 
@@ -52,17 +54,34 @@ def lines(
 
 
 def document(
-    release: Release, *, built: Mapping[Platform, Built] | None = None, insecure: Collection[str] = ()
+    release: Release,
+    *,
+    built: Mapping[Platform, Built] | None = None,
+    insecure: Collection[str] = (),
+    writes: Sequence[Write] | None = None,
 ) -> dict[str, object]:
-    """The release for programs. Sizes are bytes to download, times seconds, null where unknown."""
+    """The release for programs. Sizes are bytes to download, times seconds, null where unknown.
+
+    ``index`` is the text whose bytes have the digest; ``writes`` were made, or would be on a dry run.
+    """
     return {
         "schema": 1,
         "repository": release.repository,
         "digest": str(release.digest),
         "media_type": str(release.index.media_type),
         "size": release.index.size,
-        "index": release.index_action,
-        "writes": release.writes,
+        "index": release.index.raw.decode(),
+        "index_action": release.index_action,
+        "writes": [
+            {
+                "action": each.action,
+                "what": None if each.what is None else str(each.what),
+                "where": each.where,
+                "from": each.source or None,
+                "size": each.size,
+            }
+            for each in (own_writes(release) if writes is None else writes)
+        ],
         "dry_run": release.dry_run,
         "platforms": [
             {
@@ -79,6 +98,16 @@ def document(
         "missing": [str(platform) for platform in release.missing],
         **tag_fields(release, insecure=insecure),
     }
+
+
+def write_lines(writes: Sequence[Write]) -> list[str]:
+    """Writes for people, one line each."""
+    lines = []
+    for each in writes:
+        amount = "" if each.size is None else size(each.size)
+        source = f"  from {each.source}" if each.source else ""
+        lines.append(f"{each.action:5}  {amount:>9}  {each.where}{source}")
+    return lines
 
 
 def way_back(release: Release | Promotion, *, insecure: Collection[str] = ()) -> list[str]:

@@ -131,8 +131,16 @@ class Index(Manifest):
         *,
         annotations: Mapping[str, str] | None = None,
         media_type: str = MediaType.OCI_INDEX,
+        extra: Mapping[str, object] | None = None,
     ) -> Self:
-        """Write an index: the same arguments always give the same bytes."""
+        """Write an index: the same arguments always give the same bytes.
+
+        Args:
+            manifests: The children, in order.
+            annotations: The index's own.
+            media_type: OCI's or Docker's.
+            extra: Further fields, for example of an index that this one follows.
+        """
         document: dict[str, object] = {
             "schemaVersion": 2,
             "mediaType": str(media_type),
@@ -140,6 +148,7 @@ class Index(Manifest):
         }
         if annotations:
             document["annotations"] = {key: annotations[key] for key in sorted(annotations)}
+        document |= {key: extra[key] for key in sorted(extra or ()) if extra and key not in document}
         raw = strict_json.dumps(document)
         return cls(raw=raw, media_type=media_type, document=MappingProxyType(document))
 

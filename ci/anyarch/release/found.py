@@ -23,11 +23,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Referenced:
+    """An image as a reference named it: by itself, or as one of those that an index lists.
+
+    ``descriptor`` and ``attestations`` are the index's own words, if there is one.
+    """
+
+    descriptor: Descriptor
+    attestations: tuple[Descriptor, ...] = ()
+    index: Index | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoundImage:
     """An image, read back. ``platform`` is what its config says.
 
     ``root`` is the document that was asked for: the manifest itself, or BuildKit's index of one image
-    and its attestations. ``descriptor`` points at the manifest, as that index says it if there is one.
+    and its attestations. ``descriptor`` points at the manifest, as ``index`` says it if it came in one.
     """
 
     root: Descriptor
@@ -35,6 +47,7 @@ class FoundImage:
     manifest: Image
     platform: Platform
     attestations: tuple[Descriptor, ...] = ()
+    index: Index | None = None
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -52,7 +65,9 @@ def same_platform(one: Platform, other: Platform) -> bool:
     return _plain(one) == _plain(other)
 
 
-async def find_image(store: Store, digest: Digest, *, config: Descriptor | None = None) -> FoundImage:
+async def find_image(
+    store: Store, digest: Digest, *, config: Descriptor | None = None, referenced: Referenced | None = None
+) -> FoundImage:
     """Read an image back.
 
     Args:
@@ -60,6 +75,7 @@ async def find_image(store: Store, digest: Digest, *, config: Descriptor | None 
         digest: Its manifest, or an index of it and its attestations.
         config: What its config is believed to be: read at the same time as the manifest, which saves a
             round trip, and used only if the manifest says the same.
+        referenced: What an index of several images says about this one.
 
     Raises:
         ContentError: it is not exactly one image.
@@ -73,13 +89,14 @@ async def find_image(store: Store, digest: Digest, *, config: Descriptor | None 
         return None if config is None else await _config_if_there(store, config)
 
     root, early = await both(read_root, read_early)
-    asked = descriptor = replace(root.descriptor, digest=digest)
-    attestations: tuple[Descriptor, ...] = ()
-    manifest = root
-    if isinstance(root, Index):
+    asked = replace(root.descriptor, digest=digest)
+    said = referenced or Referenced(descriptor=asked)
+    if isinstance(root, Index) and referenced is None:
         descriptor, attestations = only_image(root, subject=str(digest))
-        manifest = await store.get(descriptor.digest)
-        check_document(manifest, descriptor)
+        said = Referenced(descriptor=descriptor, attestations=attestations, index=root)
+    descriptor = said.descriptor
+    manifest = root if descriptor.digest == digest else await store.get(descriptor.digest)
+    check_document(manifest, descriptor)
     if not isinstance(manifest, Image):
         raise ContentError(f"{descriptor.digest} is an index inside an index; only images belong there")
     if early is None or config is None or not _same_content(config, manifest.config):
@@ -89,8 +106,9 @@ async def find_image(store: Store, digest: Digest, *, config: Descriptor | None 
         root=asked,
         descriptor=descriptor,
         manifest=manifest,
-        platform=early.platform,
-        attestations=attestations,
+        platform=_platform(early, descriptor.platform),
+        attestations=said.attestations,
+        index=said.index,
     )
 
 
@@ -193,6 +211,15 @@ async def _config_if_there(store: Store, config: Descriptor) -> ImageConfig | No
         return ImageConfig.from_bytes(raw, subject=f"config {config.digest}")
     except (NotFoundError, ContentError):
         return None  # the manifest names the real one
+
+
+def _platform(config: ImageConfig, said: Platform | None) -> Platform:
+    """The config's platform. Older tools write no variant there; then the descriptor's is the only one."""
+    real = config.platform
+    silent = not config.document.get("variant") and said is not None
+    if silent and said and (said.os, said.architecture) == (real.os, real.architecture):
+        return replace(real, variant=said.variant)
+    return real
 
 
 def _same_content(one: Descriptor, other: Descriptor) -> bool:

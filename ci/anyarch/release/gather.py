@@ -64,7 +64,9 @@ async def _read_child(store: Store, record: Record) -> Child:
     if is_elsewhere(record, store.name):
         return Child(record=record)
     try:
-        found = await find_image(store, record.image.digest, config=record.config)
+        found = await find_image(
+            store, record.image.digest, config=record.config, referenced=record.referenced
+        )
     except (NotFoundError, ContentError) as error:
         return Child(record=record, problems=(error.what,))
     return Child(record=record, found=found)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from anyarch.oci.manifest import Index
 from anyarch.oci.media_type import MediaType
 from anyarch.release import marks
+from anyarch.release.found import same_platform
 from anyarch.release.offenders import find_offenders
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from anyarch.oci.descriptor import Descriptor
     from anyarch.oci.platforms import Platform
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from anyarch.release.expectation import Expectation
     from anyarch.release.found import FoundImage
     from anyarch.release.record import Record
+
+_OWN_FIELDS: Final = frozenset({"schemaVersion", "mediaType", "manifests", "annotations"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,26 +37,25 @@ class Decision:
 def decide(children: Sequence[Child], expectation: Expectation) -> Decision:
     """Join the children into an index. The same children in any order give the same bytes.
 
+    References to all the images of one index give that very index.
+
     Raises:
         MergeRefusedError: they do not make up the expected index; every offender is listed.
         PlanMismatchError: they belong to another plan, revision or repository.
     """
     find_offenders(children, expectation).raise_if_any()
-    ordered = tuple(sorted(children, key=lambda child: str(child.record.platform)))
+    ordered = tuple(sorted(children, key=_place))
     images = [child.found for child in ordered if child.found is not None]
-    there = {child.record.platform for child in ordered}
     missing = sorted(
-        (each.platform for each in expectation.platforms or () if each.platform not in there), key=str
+        (
+            each.platform
+            for each in expectation.platforms or ()
+            if not any(same_platform(each.platform, child.record.platform) for child in ordered)
+        ),
+        key=str,
     )
-    descriptors = [
-        *(_descriptor(image) for image in images),
-        *(attestation for image in images for attestation in image.attestations),
-    ]
-    annotations = _annotations(ordered, missing)
-    if _fits_docker(descriptors, missing):
-        index = Index.build(descriptors, media_type=MediaType.DOCKER_LIST)
-    else:
-        index = Index.build(descriptors, annotations=annotations)
+    as_it_is = None if missing else _listed_already(ordered, images)
+    index = as_it_is or _build(ordered, images, missing, said=expectation.annotations)
     return Decision(index=index, children=ordered, missing=tuple(missing))
 
 
@@ -81,6 +83,44 @@ def newest_attempts(records: Sequence[Record]) -> tuple[list[Record], list[Recor
     return chosen, replaced
 
 
+def _place(child: Child) -> tuple[str, str, str]:
+    """Where a child stands; versions of Windows share a name."""
+    platform = child.record.platform
+    return str(platform), platform.os_version, str(child.record.image.digest)
+
+
+def _listed_already(children: Sequence[Child], images: Sequence[FoundImage]) -> Index | None:
+    """The one index whose images these are, all of them: published as it is, its signatures stay true."""
+    referenced = [child.record.referenced for child in children]
+    indexes = {each.index.digest: each.index for each in referenced if each is not None and each.index}
+    if len(indexes) != 1 or not all(each is not None and each.index for each in referenced):
+        return None
+    (index,) = indexes.values()
+    listed = sorted(str(each.digest) for each in index.images)
+    whole = listed == sorted(str(image.descriptor.digest) for image in images)
+    told = all(image.descriptor.platform is not None for image in images)
+    return index if whole and told else None
+
+
+def _build(
+    children: Sequence[Child],
+    images: Sequence[FoundImage],
+    missing: Sequence[Platform],
+    *,
+    said: Mapping[str, str],
+) -> Index:
+    descriptors = [
+        *(_descriptor(image) for image in images),
+        *(attestation for image in images for attestation in image.attestations),
+    ]
+    indexes = [image.index for image in images]
+    annotations, fields = _shared_annotations(indexes), _shared_fields(indexes)
+    if not missing and not annotations and not fields and _are_dockers(descriptors):
+        return Index.build(descriptors, media_type=MediaType.DOCKER_LIST)
+    annotations = {**annotations, **said, **_annotations(children, missing)}
+    return Index.build(descriptors, annotations=annotations, extra=fields)
+
+
 def _descriptor(image: FoundImage) -> Descriptor:
     """The child's descriptor: as its own index said it if it came in one, with the config's platform.
 
@@ -88,21 +128,53 @@ def _descriptor(image: FoundImage) -> Descriptor:
     """
     execution = image.manifest.annotations.get(marks.EXECUTION)
     said = {marks.EXECUTION: execution} if execution else {}
-    return image.descriptor.with_platform(image.platform).with_annotations(said)
+    normal = image.platform.to_oci()
+    # What the platform says besides, and what Windows' config may not know.
+    more = {
+        key: value
+        for key, value in (image.descriptor.platform_fields or {}).items()
+        if key not in {*normal, "variant"}
+    }
+    described = image.descriptor.with_platform(image.platform).with_annotations(said)
+    return replace(described, platform_fields={**normal, **more}) if more else described
 
 
 def _annotations(children: Sequence[Child], missing: Sequence[Platform]) -> dict[str, str]:
-    record = children[0].record
+    plans = {child.record.plan for child in children}
+    revisions = {child.record.revision for child in children}
     words = {
-        marks.PLAN: None if record.plan is None else str(record.plan),
-        marks.REVISION: record.revision,
+        marks.PLAN: str(plans.pop() or "") if len(plans) == 1 else "",
+        marks.REVISION: revisions.pop() if len(revisions) == 1 else "",
         marks.MISSING: ",".join(map(str, missing)),
     }
     return {name: word for name, word in words.items() if word}
 
 
-def _fits_docker(descriptors: Sequence[Descriptor], missing: Sequence[Platform]) -> bool:
+def _shared_annotations(indexes: Sequence[Index | None]) -> dict[str, str]:
+    """What all the indexes that the images came in say alike; our own marks are set anew."""
+    shared = _shared([{} if index is None else index.annotations for index in indexes])
+    return {
+        name: str(word)
+        for name, word in shared.items()
+        if not name.startswith(marks.PREFIX) and name != marks.REVISION
+    }
+
+
+def _shared_fields(indexes: Sequence[Index | None]) -> dict[str, object]:
+    """The fields beyond those of every index (``subject``, ``artifactType`` …) that all have alike."""
+    shared = _shared([{} if index is None else index.document for index in indexes])
+    return {name: value for name, value in shared.items() if name not in _OWN_FIELDS}
+
+
+def _shared(mappings: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    first, *others = mappings
+    return {
+        name: value
+        for name, value in first.items()
+        if all(name in other and other[name] == value for other in others)
+    }
+
+
+def _are_dockers(descriptors: Sequence[Descriptor]) -> bool:
     """Docker's list is for Docker's manifests only, and has no annotations to say anything with."""
-    return not missing and all(
-        each.media_type == MediaType.DOCKER_MANIFEST and not each.annotations for each in descriptors
-    )
+    return all(each.media_type == MediaType.DOCKER_MANIFEST and not each.annotations for each in descriptors)

@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class Offenders:
-    """``foreign`` ones belong to another plan, commit or repository; ``wrong`` ones are anything else."""
+    """``foreign`` ones belong to another plan, commit or repository; ``wrong`` ones are anything else.
+
+    ``elsewhere`` are the repositories that some of the foreign ones are in.
+    """
 
     foreign: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
 
     def raise_if_any(self) -> None:
         """Refuse, naming every one.
@@ -46,8 +50,17 @@ class Offenders:
             raise PlanMismatchError(
                 "refused to merge: records and plan do not belong together; no tag was touched",
                 offenders=self.foreign,
-                hint="merge the records of one plan: anyarch run makes them, or build again with this plan",
+                hint=self._hint(),
             )
+
+    def _hint(self) -> str:
+        if self.elsewhere:
+            flags = " ".join(f"--from {name}" for name in self.elsewhere)
+            return f"if they are meant to come from there, {flags} says so and brings them along"
+        return (
+            "merge the records of one plan: anyarch run makes them, or build again with this plan; "
+            "--mixed-revisions takes images of different commits where there is no plan"
+        )
 
 
 def find_offenders(children: Sequence[Child], expectation: Expectation) -> Offenders:
@@ -57,9 +70,10 @@ def find_offenders(children: Sequence[Child], expectation: Expectation) -> Offen
     offenders.wrong += _wrong_set([record.platform for record in records], records, expectation)
     if expectation.has_plan:
         offenders.foreign += _not_of_the_plan(records, expectation)
-    else:
+    elif not expectation.mixed:
         offenders.foreign += _disagreeing(records)
     offenders.foreign += _elsewhere(records, expectation)
+    offenders.elsewhere += _other_places(records, expectation)
     for child in children:
         name = child.record.name
         offenders.wrong += [f"{name}: {problem}" for problem in child.problems]
@@ -71,10 +85,10 @@ def find_offenders(children: Sequence[Child], expectation: Expectation) -> Offen
 
 def is_elsewhere(record: Record, repository: str) -> bool:
     """Whether a record is about another repository."""
-    return not _same_place(record.repository, repository)
+    return not same_place(record.repository, repository)
 
 
-def _same_place(one: str, other: str) -> bool:
+def same_place(one: str, other: str) -> bool:
     """Equal, or two layouts: where a layout's directory lies is no identity."""
     return one == other or (one.startswith(LAYOUT_PREFIX) and other.startswith(LAYOUT_PREFIX))
 
@@ -84,23 +98,23 @@ def _wrong_set(found: Sequence[Platform], records: Sequence[Record], expectation
     for record in records:
         by_platform[record.platform].append(record)
     offenders = [
-        f"{each.platform}: missing; expected one record for it, found none"
+        f"{each.platform}: missing; expected one image for it, found none"
         for each in expectation.platforms or ()
-        if each.required and each.platform not in found
+        if each.required and not any(same_platform(each.platform, one) for one in found)
     ]
     for platform, same in by_platform.items():
         if len(same) > 1:
             what = ", ".join(f"{record.source or 'a record'} ({record.image.digest})" for record in same)
-            offenders.append(f"{platform}: expected one record, found {len(same)}: {what}")
+            offenders.append(f"{platform}: expected one image, found {len(same)}: {what}")
     if expectation.platforms is not None:
         known = [each.platform for each in expectation.platforms]
         offenders += [
             f"{record.name}: not expected; expected only {', '.join(map(str, known))}"
             for record in records
-            if record.platform not in known
+            if not any(same_platform(record.platform, each) for each in known)
         ]
     if not records:
-        offenders.append("there is no record at all: an index of nothing is not published")
+        offenders.append("there is no image at all: an index of nothing is not published")
     return offenders
 
 
@@ -117,16 +131,26 @@ def _not_of_the_plan(records: Sequence[Record], expectation: Expectation) -> lis
 
 
 def _disagreeing(records: Sequence[Record]) -> list[str]:
-    """Without a plan the records are each other's witness."""
+    """Without a plan the records are each other's witness; an image without one may know nothing."""
     offenders = []
     for what in ("plan", "revision"):
-        values = {record.name: getattr(record, what) for record in records}
+        values = {
+            record.name: value
+            for record in records
+            if (value := getattr(record, what)) is not None or record.referenced is None
+        }
         if len(set(values.values())) > 1:
             offenders += [
                 f"{name}: expected the same {what} in every record, found {_said(value)}"
                 for name, value in values.items()
             ]
     return offenders
+
+
+def _other_places(records: Sequence[Record], expectation: Expectation) -> list[str]:
+    named = [record.repository for record in records]
+    named += [expectation.destination] if expectation.destination else []
+    return [name for name in dict.fromkeys(named) if not same_place(name, expectation.repository)]
 
 
 def _elsewhere(records: Sequence[Record], expectation: Expectation) -> list[str]:
@@ -136,7 +160,7 @@ def _elsewhere(records: Sequence[Record], expectation: Expectation) -> list[str]
         if is_elsewhere(record, expectation.repository)
     ]
     planned = expectation.destination
-    if planned is not None and not _same_place(planned, expectation.repository):
+    if planned is not None and not same_place(planned, expectation.repository):
         offenders.append(f"the plan: expected a merge in {planned}, this one is in {expectation.repository}")
     return offenders
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from anyarch.oci.store import Store
+    from anyarch.release.found import Referenced
 
 Execution = Literal["native", "emulated"]
 
@@ -66,7 +67,7 @@ class Record:
     """One platform's build: its bytes, and what is known about the making. Unknown values are None.
 
     ``started`` and ``ended`` are RFC 3339 in UTC, ``seconds`` maps phases to seconds, ``source`` is the
-    file it was read from.
+    file it was read from. ``referenced`` is in no file: there was none, a reference was read instead.
     """
 
     platform: Platform
@@ -88,6 +89,7 @@ class Record:
     run_id: str | None = None
     run_attempt: int | None = None
     source: str = field(default="", compare=False)
+    referenced: Referenced | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seconds", MappingProxyType(dict(self.seconds)))

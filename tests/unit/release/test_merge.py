@@ -207,17 +207,15 @@ def case(change: Callable[[Child], list[Child]], said: str, name: str) -> Any:  
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        case(
-            lambda _: [], "linux/arm64: missing; expected one record for it, found none", "missing platform"
-        ),
+        case(lambda _: [], "linux/arm64: missing; expected one image for it, found none", "missing platform"),
         case(
             lambda arm: [arm, with_record(arm, source="records/again.json")],
-            "linux/arm64: expected one record, found 2: records/linux-arm64.json (sha256:",
+            "linux/arm64: expected one image, found 2: records/linux-arm64.json (sha256:",
             "two records of one platform",
         ),
         case(
             lambda arm: [arm, with_record(arm, platform=Platform("linux", "arm64", "v8"))],
-            "linux/arm64: expected one record, found 2",
+            "linux/arm64: expected one image, found 2",
             "the same platform under another name",
         ),
         case(
@@ -344,7 +342,7 @@ def test_two_records_may_not_pass_one_image_off_as_two() -> None:
 
 
 def test_no_record_at_all_is_refused_without_a_plan_too() -> None:
-    assert "no record at all" in str(refused([], Expectation.of(REPOSITORY)))
+    assert "no image at all" in str(refused([], Expectation.of(REPOSITORY)))
 
 
 def test_without_a_plan_the_records_must_agree() -> None:

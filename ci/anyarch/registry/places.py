@@ -1,0 +1,66 @@
+"""Several stores at once, each with its own credential; and what kind of store one is."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from anyarch.oci.reference import Repository
+from anyarch.registry.stores import LAYOUT_PREFIX, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+
+    from anyarch.oci.store import Store
+    from anyarch.registry.credentials import Credential
+    from anyarch.registry.store import RegistryStore
+    from anyarch.registry.stores import OpenedStore
+
+
+@asynccontextmanager
+async def open_stores(
+    destination: str,
+    others: Iterable[str],
+    *,
+    insecure: Collection[str] = (),
+    credential: Credential | None = None,
+) -> AsyncIterator[Mapping[str, OpenedStore]]:
+    """The destination and other places, by the words that named them; closed at the end.
+
+    Args:
+        destination: As in ``open_store``.
+        others: Further ones.
+        insecure: As in ``open_store``.
+        credential: For the destination's registry, and for no other; if that is a layout, for the only
+            registry among the others. Everywhere else counts what ``docker login`` left.
+
+    Raises:
+        UsageError: one of them is no destination.
+    """
+    names = list(dict.fromkeys([destination, *others]))
+    hosts = {name: _host(name) for name in names}
+    registries = {host for host in hosts.values() if host}
+    trusted = hosts[destination] or (registries.pop() if len(registries) == 1 else "")
+    async with AsyncExitStack() as stack:
+        stores: dict[str, OpenedStore] = {}
+        for name in names:
+            shown = credential if hosts[name] and hosts[name] == trusted else None
+            store = open_store(name, insecure=insecure, credential=shown)
+            stores[name] = await stack.enter_async_context(store)
+        yield stores
+
+
+def _host(name: str) -> str:
+    """The registry of a destination; empty for a layout."""
+    return "" if name.startswith(LAYOUT_PREFIX) else Repository.parse(name).host
+
+
+def as_registry(store: Store) -> RegistryStore | None:
+    """The store as a registry's repository; None if it is a layout or anything else.
+
+    Loads nothing: before the client is there, no store can be one of its own.
+    """
+    module = sys.modules.get("anyarch.registry.store")
+    inner: Store = getattr(store, "wrapped", store)  # a journal may stand before it
+    return inner if module is not None and isinstance(inner, module.RegistryStore) else None
