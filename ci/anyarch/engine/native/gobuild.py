@@ -47,7 +47,7 @@ async def build(
     last: deque[str] = deque(maxlen=12)
     began = time.monotonic()
     environ = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": ""}
-    command = [go, "build", *arguments]
+    command = [go, "build", "-v", *arguments]  # -v: each package as it is compiled, a sign of life
     try:
         with anyio.fail_after(deadline_seconds):
             async with (
