@@ -43,7 +43,14 @@ draft.rename(here / (slug + ".called"))
 for line in play.get("says", []):
     print(line, flush=True)
 time.sleep(play.get("sleeps", 0))
-if play.get("status", 0) == 0 and "layout" in sys.argv:
+if play.get("status", 0) == 0 and "trial" in sys.argv:
+    answer = {{"schema": 1, "execution": "native", "exit_code": 0, "seconds": 0.5}}
+    answer |= {{"stdout": "", "output": "hello from " + slug + "\\n"}}
+    pathlib.Path(words["--path"]).write_text(json.dumps(answer | play.get("trial", {{}})))
+    if "--layout" in words:
+        note["layout"] = json.loads((pathlib.Path(words["--layout"]) / "index.json").read_text())
+        (here / (slug + ".called")).write_text(json.dumps(note))
+elif play.get("status", 0) == 0 and "layout" in sys.argv:
     layout = pathlib.Path(words["--path"])
     shutil.copytree(here / "layouts" / slug, layout)
     index = json.loads((layout / "index.json").read_text())
@@ -75,7 +82,7 @@ class FakeDagger:
         self.plays({})
 
     def plays(self, by_platform: Mapping[str, Mapping[str, Any]]) -> None:
-        """What each platform's call does: ``says`` lines, ``sleeps`` seconds, ``status``, ``stubborn`` …"""
+        """What each platform's call does: ``says`` lines, ``sleeps`` seconds, ``status``, ``trial`` …"""
         plays = {Platform.parse(platform).slug: play for platform, play in by_platform.items()}
         (self.folder / "plays.json").write_text(json.dumps(plays))
 

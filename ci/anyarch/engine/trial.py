@@ -59,13 +59,13 @@ class TrialCall(Call):
         """The error that says that the deadline has passed, and where it stood."""
         said = transcript.said_by_command()
         if said is None:
-            stood = "the image was not pulled by then"
+            stood = "it had not begun by then"
         else:
             stood = "it had said:" if said else "it had said nothing"
         lines = "".join(f"\n    {line}" for line in said or ())
         return BuildTimeoutError(
             f"{self.platform}: the command did not end within {self.deadline_seconds:g} s; {stood}{lines}",
-            hint="--run-timeout allows more",
+            hint=f"see {self.log}; --run-timeout allows more",
             platform=str(self.platform),
             log=str(self.log),
         )
