@@ -56,7 +56,7 @@ def history(
 
 
 def _document(destination: str, found: History, now: Digest | None) -> dict[str, object]:
-    back = found.before(now)
+    back = found.step_back(now)
     return {
         "schema": 1,
         "repository": destination,
@@ -86,5 +86,10 @@ def _lines(ref: str, found: History, now: Digest | None, *, kept: bool) -> list[
     lines = [state, *output.table(("WHEN", "BY", "RUN", "REVISION", "DIGEST", "WAS"), rows)]
     if now != found.moves[-1].digest:
         lines.append("the tag was moved, or deleted, since: not by anyarch, or the move was not written down")
-    back = found.before(now)
+    back = found.step_back(now)
+    if back is not None and back == now:
+        return [
+            *lines,
+            "anyarch rollback would only write down the step back that was taken: it is not known here",
+        ]
     return [*lines, f"anyarch rollback would go back to {back}"] if back else lines

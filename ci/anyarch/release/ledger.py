@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 
-from anyarch.errors import ContentError, NotFoundError, OlderRunError, RegistryError
+from anyarch.errors import ContentError, LostRaceError, NotFoundError, OlderRunError, RegistryError
 from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.history import EMPTY, EMPTY_CONTENT, History, Move, history_tag, rfc3339_now
 from anyarch.release.parallel import in_parallel
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from anyarch.oci.reference import Tag
     from anyarch.oci.store import Store
     from anyarch.release.history import By, Run
+
+
+_TRIES_MAX: Final = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +51,28 @@ class Mover:
 
 @dataclass(frozen=True)
 class Ledger:
-    """The histories of some tags as they were read, and what was wrong with those that are damaged."""
+    """The histories of some tags as they were read, and what was wrong with those that are damaged.
+
+    ``contended`` are those into which somebody else wrote between two looks of ours.
+    """
 
     histories: Mapping[Tag, History]
     damaged: Mapping[Tag, str]
+    contended: frozenset[Tag] = frozenset()
+
+    def unrecorded(self, tags: Mapping[Tag, Digest | None], digest: Digest) -> dict[Tag, Digest | None]:
+        """The tags that point at ``digest`` without their history knowing: who moved them was interrupted.
+
+        As moves from what the history knows last.
+        """
+        found: dict[Tag, Digest | None] = {}
+        for tag in (tag for tag, now in tags.items() if now == digest and tag in self.histories):
+            moves = self.histories[tag].moves
+            if moves and moves[-1].digest != digest:
+                found[tag] = moves[-1].digest
+            elif not moves and is_floating(tag):
+                found[tag] = None
+        return found
 
     def refuse_older(self, name: str, before: Mapping[Tag, Digest | None], mover: Mover) -> None:
         """Let no older run move a tag away from a newer run's release.
@@ -127,6 +148,29 @@ async def read_ledger(store: Store, tags: Iterable[Tag]) -> Ledger:
     return Ledger({history.tag: history for history in found if history is not None}, damaged)
 
 
+async def read_again(
+    store: Store, ledger: Ledger, before: Mapping[Tag, Digest | None], mover: Mover
+) -> Ledger:
+    """The histories of the tags that moved as they are now, just before they are written.
+
+    Registries have no compare-and-swap: what another run wrote since the first look would be lost.
+    A store that fails here fails no release: the write to come will tell.
+    """
+    wanted = [tag for tag in with_history(before) if tag not in ledger.damaged]
+    if not wanted or not (mover.history and keeps_history(store)):
+        return ledger
+    try:
+        found = await read_ledger(store, wanted)
+    except RegistryError:
+        return ledger
+    contended = {tag for tag, history in found.histories.items() if history != ledger.histories.get(tag)}
+    return Ledger(
+        {**ledger.histories, **found.histories},
+        {**ledger.damaged, **found.damaged},
+        ledger.contended | contended,
+    )
+
+
 async def prepare(store: Store, ledger: Ledger, before: Mapping[Tag, Digest | None], mover: Mover) -> None:
     """Bring the empty blob that histories name, while something else is on its way too.
 
@@ -166,11 +210,10 @@ async def write_down(
     histories = {tag: ledger.histories[tag] for tag in wanted if tag not in ledger.damaged}
 
     async def write(tag: Tag) -> None:
-        after = histories[tag].after(replace(move, previous=before[tag]))
+        ours = replace(move, previous=before[tag])
         try:
-            with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
-                await store.put(history_tag(tag), after.manifest())
-        except RegistryError as error:
+            await _add(store, histories[tag], ours, contended=tag in ledger.contended)
+        except (RegistryError, LostRaceError) as error:
             failed[tag] = error.what
 
     await in_parallel([partial(write, tag) for tag in histories])
@@ -179,6 +222,19 @@ async def write_down(
         first, *_ = failed.values()
         warnings.append(f"the move is not in the history of {', '.join(map(str, failed))}: {first}")
     return warnings
+
+
+async def _add(store: Store, history: History, move: Move, *, contended: bool) -> None:
+    """Write a history with one more move; where others write it too, until ours is seen to be in it."""
+    for _ in range(_TRIES_MAX):
+        with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
+            await store.put(history_tag(history.tag), history.after(move).manifest())
+        if not contended:
+            return
+        history = await read_history(store, history.tag)
+        if move in history.moves:
+            return
+    raise LostRaceError(f"others write {store.name}:{history_tag(history.tag)} at the same time")
 
 
 class _EmptyContent:

@@ -14,6 +14,7 @@ from anyarch.release.ledger import (
     Mover,
     keeps_history,
     prepare,
+    read_again,
     read_history,
     read_ledger,
     write_down,
@@ -21,7 +22,7 @@ from anyarch.release.ledger import (
 from anyarch.release.parallel import both
 from anyarch.release.publish import TagResult
 from anyarch.release.tag_order import in_order
-from anyarch.release.tagging import move_tags, tag_states
+from anyarch.release.tagging import move_tags, read_back, tag_states
 from anyarch.release.verify import verify
 
 if TYPE_CHECKING:
@@ -92,12 +93,17 @@ async def promote(
     mover = _completed(mover, ledger, manifest)
     ledger.refuse_older(store.name, to_move, mover)
     warnings: list[str] = []
-    if to_move and not dry_run:
+    moves = to_move | ledger.unrecorded(before, manifest.digest)
+    if moves and not dry_run:
         await both(
             partial(move_tags, store, manifest, to_move, on_moved=lambda _: None),
-            partial(prepare, store, ledger, to_move, mover),
+            partial(prepare, store, ledger, moves, mover),
         )
-        warnings = await write_down(store, ledger, to_move, manifest.digest, mover)
+        _, now = await both(
+            partial(read_back, store, manifest.digest, to_move),
+            partial(read_again, store, ledger, to_move, mover),
+        )
+        warnings = await write_down(store, now, moves, manifest.digest, mover)
     return Promotion(
         repository=store.name,
         verification=verification,
@@ -144,7 +150,7 @@ async def rollback(
 
 async def _earlier(store: Store, tag: Tag) -> Digest:
     history, states = await both(partial(read_history, store, tag), partial(tag_states, store, [tag]))
-    found = history.before(states[tag])
+    found = history.step_back(states[tag])
     if found is None:
         kept = "its history knows nothing earlier" if keeps_history(store) else "a layout keeps no history"
         raise NotFoundError(

@@ -13,10 +13,10 @@ from anyarch.release import marks
 from anyarch.release.expectation import Expectation
 from anyarch.release.gather import gather, missing_parts, read_children, with_missing
 from anyarch.release.history import Run
-from anyarch.release.ledger import Ledger, Mover, prepare, read_ledger, with_history, write_down
+from anyarch.release.ledger import Ledger, Mover, prepare, read_again, read_ledger, with_history, write_down
 from anyarch.release.merge import Decision, decide, newest_attempts
 from anyarch.release.parallel import both
-from anyarch.release.tagging import READ_BACK_DELAYS_SECONDS, move_tags, tag_states
+from anyarch.release.tagging import READ_BACK_DELAYS_SECONDS, move_tags, read_back, tag_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -152,21 +152,24 @@ async def merge(
     )
     if dry_run:
         return release
+    moves = to_move | ledger.unrecorded(before, release.digest)
     await both(
         partial(_write_index, store, decision.index, is_there=is_there, tell=tell),
-        partial(prepare, store, ledger, to_move, mover),
+        partial(prepare, store, ledger, moves, mover),
     )
     await _move(store, decision.index, before, to_move, tell)
-    warnings = await write_down(store, ledger, to_move, release.digest, mover)
+    _, now = await both(
+        partial(read_back, store, release.digest, to_move), partial(read_again, store, ledger, to_move, mover)
+    )
+    warnings = await write_down(store, now, moves, release.digest, mover)
     for warning in warnings:
         tell(Event(action="warning", subject=store.name, detail=warning))
     return replace(release, warnings=tuple(warnings))
 
 
 async def _ledger(store: Store, draft: Index | None, before: Mapping[Tag, Digest | None]) -> Ledger:
-    """The histories of the tags that will have to move; without a draft none will."""
-    to_move = {tag: digest for tag, digest in before.items() if draft and digest != draft.digest}
-    return await read_ledger(store, with_history(to_move))
+    """The histories of the tags, also of those that stand already; without a draft none will be needed."""
+    return await read_ledger(store, with_history(before) if draft else [])
 
 
 def _completed(mover: Mover, records: Sequence[Record]) -> Mover:

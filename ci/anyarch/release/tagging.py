@@ -40,7 +40,7 @@ async def move_tags(
     """Point tags at a manifest that is already there, an index or a single image.
 
     A write in flight is finished even if the task is cancelled, none is started then. Tags of one group
-    move at the same time; a floating tag only after every fixed one stands.
+    move at the same time; a floating tag only after every fixed one stands. ``read_back`` comes next.
 
     Args:
         store: Where.
@@ -49,7 +49,6 @@ async def move_tags(
         on_moved: Told as each tag's write is answered.
 
     Raises:
-        LostRaceError: a tag points elsewhere after our write: somebody else moved it.
         RegistryError: a write failed; the message says which tags had moved.
     """
     moved: list[Tag] = []
@@ -65,7 +64,21 @@ async def move_tags(
             await in_parallel([partial(move, tag) for tag in group])
         except RegistryError as error:
             raise _with_moved(error, moved, before) from error
-    await in_parallel([partial(_read_back, store, tag, manifest.digest, before[tag]) for tag in before])
+
+
+async def read_back(store: Store, expected: Digest, before: Mapping[Tag, Digest | None]) -> None:
+    """See that every tag points at what we wrote.
+
+    Args:
+        store: Where.
+        expected: What they were moved to.
+        before: The tags, and what each pointed at before.
+
+    Raises:
+        LostRaceError: a tag points elsewhere: somebody else moved it.
+        RegistryProtocolError: the store took the write, but does not show it.
+    """
+    await in_parallel([partial(_read_back, store, tag, expected, before[tag]) for tag in before])
 
 
 async def _read_back(store: Store, tag: Tag, expected: Digest, previous: Digest | None) -> None:

@@ -165,13 +165,34 @@ def test_a_tag_without_history_is_no_failure(repository: str, capsys: pytest.Cap
 def test_a_move_by_another_tool_shows(repository: str, capsys: pytest.CaptureFixture[str]) -> None:
     async def move() -> None:
         async with RegistryStore(Repository.parse(repository)) as store:
-            await store.put(LATEST, OLD)
+            await store.put(LATEST, ARM.manifest)
 
     anyio.run(move)
     assert run(["history", f"{repository}:latest"]) == 0
     lines = said(capsys)
     assert lines[-2].startswith("the tag was moved, or deleted, since")
     assert lines[-1] == f"anyarch rollback would go back to {NEW.digest}"
+
+
+def test_a_step_back_that_nobody_wrote_down_is_not_taken_forward_again(
+    repository: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rollback was killed before it wrote its move down, or somebody went back by hand."""
+
+    async def go_back() -> None:
+        async with RegistryStore(Repository.parse(repository)) as store:
+            await store.put(LATEST, OLD)
+
+    anyio.run(go_back)
+    assert run(["history", f"{repository}:latest", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rollback"] == str(OLD.digest)
+    assert run(["history", f"{repository}:latest"]) == 0
+    assert said(capsys)[-1].startswith("anyarch rollback would only write down")
+    assert run(["rollback", f"{repository}:latest"]) == 0
+    assert tagged(repository, LATEST) == OLD.digest
+    capsys.readouterr()
+    run(["history", f"{repository}:latest"])
+    assert said(capsys)[2].split()[1] == "rollback"
 
 
 def test_a_history_that_is_none_is_a_clear_error(repository: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,7 +114,7 @@ async def test_only_the_tag_that_is_new_is_written() -> None:
     await published(store, records)
     release = await merge(store, records, tags=[*TAGS, Tag("2")])
     assert puts(store) == ["2"]
-    assert store.writes[1:] == [("put", "2"), ("put", str(history_tag(Tag("2"))))]
+    assert store.writes == [("put", "2"), ("put", str(history_tag(Tag("2"))))]
     assert release.writes == 1
 
 
@@ -444,8 +444,8 @@ async def test_a_failure_of_any_request_leaves_every_tag_complete_and_a_rerun_fi
             assert not any(is_history_tag(tag.name) for tag in store.tagged), "only of moves that stand"
         else:  # what is written into histories, and only that, may fail without failing the release
             name, subject = store.calls[number - 1]
-            assert name == "copy_blob" or (name == "put" and is_history_tag(subject))
-            assert len(release.warnings) == 1
+            assert name == "copy_blob" or is_history_tag(subject)
+            assert len(release.warnings) == (name != "get"), "the second look is for safety"
         assert all(complete(store, digest) for digest in released(store).values()), number
         floating_moved = any(store.tagged[tag] != OLD.digest for tag in TAGS if tag != VERSION)
         assert not floating_moved or store.tagged[VERSION] != OLD.digest, number
@@ -566,7 +566,7 @@ async def test_twenty_platforms_and_two_hundred_tags_cost_requests_in_proportion
     store = await a_store(*builds)
     tags = [Tag(f"branch-{number}") for number in range(200)]
     await merge(store, [a_record(build) for build in builds], tags=tags)
-    assert len(store.calls) == 20 * 3 + 3 + 200 * 3 + (1 + 200 * 2)  # the histories
+    assert len(store.calls) == 20 * 3 + 3 + 200 * 3 + (1 + 200 * 3)  # the histories
 
 
 async def test_errors_are_never_wrapped_into_a_group() -> None:
