@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from anyarch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from anyarch.oci.digest import Digest
     from anyarch.oci.platforms import Platform
@@ -20,7 +20,7 @@ class Expectation:
     """What the children are held against.
 
     ``platforms`` None: whatever the records name. Without a plan the records must agree with one another
-    on plan and revision, unless ``mixed`` allows that they do not.
+    on plan and revision, unless ``mixed`` allows that they do not. ``annotations`` are the index's.
     """
 
     repository: str
@@ -30,6 +30,7 @@ class Expectation:
     plan_digest: Digest | None = None
     revision: str | None = None
     mixed: bool = False
+    annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @classmethod
     def of(
@@ -61,6 +62,7 @@ class Expectation:
             destination=plan.destination,
             plan_digest=plan.digest,
             revision=plan.revision,
+            annotations=plan.build.annotations,
         )
 
 
