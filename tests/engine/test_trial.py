@@ -51,7 +51,7 @@ def test_each_platforms_image_runs_out_of_the_tag_and_what_cannot_is_told(one_en
     command = "sh -c 'dpkg --print-architecture; cat /proc/sys/kernel/random/uuid >&2; exit 139'"
     status, said, first = verify(one_engine, f"{one_engine.registry}/{BASE}", "--run", command)
     assert status == 38
-    assert (first["linux/amd64"]["stdout"], first["linux/386"]["stdout"]) == ("amd64\n", "i386\n")
+    assert (first["linux/amd64"]["stdout"], first["linux/386"]["stdout"]) == ("amd64", "i386")
     assert {first[each]["exit_code"] for each in ("linux/amd64", "linux/386")} == {139}
     assert first["linux/386"]["execution"] == "native"
     assert first["linux/arm64"]["error"] == "CannotRunError"
