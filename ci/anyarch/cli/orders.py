@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from anyarch.registry.credentials import Credential
     from anyarch.release.plan import Plan, PlannedPlatform
     from anyarch.release.publish import Release
+    from anyarch.release.registries import RegistrySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class Order:
         records: Where records are kept.
         insecure: Registries without TLS.
         credential: What the environment gives for the destination; None: what ``docker login`` left.
+        registry: What anyarch.toml says of the destination's registry.
+        force: Whether tags move even from a newer CI run's release.
         timeout_seconds: For each platform.
         again: The command that repeats this run, without its ``--platform`` and ``--engine``.
     """
@@ -44,6 +47,8 @@ class Order:
     records: Path
     insecure: Sequence[str]
     credential: Credential | None
+    registry: RegistrySettings
+    force: bool
     timeout_seconds: float
     again: Sequence[str]
 

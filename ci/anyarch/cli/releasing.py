@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from anyarch.cli import journal, recordfiles, summary
+from anyarch.cli.access import check_destination, engine_credential, good_until, renewal
 from anyarch.cli.engines import ready
 from anyarch.cli.legs import Leg, State, build_all
 from anyarch.cli.merge import ci_run, default_tags
@@ -18,7 +19,7 @@ from anyarch.cli.progress import display
 from anyarch.cli.shortfall import check
 from anyarch.engine.call import BuildCall, Layout, Publish
 from anyarch.engine.locate import find_module
-from anyarch.errors import AuthenticationError, FileProblemError, PartialBuildError
+from anyarch.errors import FileProblemError, PartialBuildError
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.stores import open_store
 from anyarch.release.ledger import Mover
@@ -68,7 +69,12 @@ class Run:
             AnyarchError: nothing was tagged, or the message says which tags were.
         """
         order = self.order
-        store = open_store(order.plan.destination, insecure=order.insecure, credential=order.credential)
+        store = open_store(
+            order.plan.destination,
+            insecure=order.insecure,
+            credential=order.credential,
+            aws_profile=order.registry.aws_profile,
+        )
         tags = tuple(map(Tag, order.plan.tags)) or default_tags(order.plan.destination)
         with (
             _alone(order.project.work / "lock"),
@@ -76,7 +82,7 @@ class Run:
         ):
             async with store:
                 engines = await self._prepare(store, tags)
-                self.legs = self._legs(engines)
+                self.legs = self._legs(engines, await engine_credential(order))
                 async with display(self.legs) as shown:
                     await build_all(
                         self.legs,
@@ -88,7 +94,7 @@ class Run:
                 failed = check(self.legs, order)
                 records = self._records()
                 self.merging = True
-                mover = Mover(run=ci_run(os.environ))
+                mover = Mover(run=ci_run(os.environ), force=order.force)
                 release = await merge(
                     self.journal.over(store), records, plan=order.plan, tags=tags, mover=mover
                 )
@@ -107,14 +113,14 @@ class Run:
             return await ready(order.now, flags=order.engines, insecure=order.insecure)
 
         async def registry() -> None:
-            await store.head(tags[0] if tags else Tag("latest"))
+            if await check_destination(store, order, tags):
+                note(f"created {order.plan.destination}")
 
         answered, _ = await both(engines, registry)
         return answered
 
-    def _legs(self, engines: Engines) -> list[Leg]:
+    def _legs(self, engines: Engines, credential: Credential | None) -> list[Leg]:
         order, module = self.order, find_module(os.environ)
-        credential = None if order.is_layout else _credential(order)
         legs = []
         for planned in order.now:
             platform, slug = planned.platform, planned.platform.slug
@@ -148,6 +154,8 @@ class Run:
             record=scratch.absolute() / "record.json",
             username=credential.username if credential else "",
             password=credential.password if credential else "",
+            renewal=renewal(self.order, credential),
+            good_until=good_until(),
             insecure=Repository.parse(destination).host in self.order.insecure,
         )
 
@@ -193,18 +201,3 @@ def _alone(path: Path) -> Iterator[None]:
                 path=str(path),
             ) from error
         yield
-
-
-def _credential(order: Order) -> Credential | None:
-    """What the engine pushes with: it has no configuration of Docker's to look into."""
-    from anyarch.registry.credentials import credential_for  # noqa: PLC0415  layouts need none
-
-    host = Repository.parse(order.plan.destination).host
-    found = order.credential or credential_for(host)
-    if found is not None and not found.password:
-        raise AuthenticationError(
-            f"docker login left an identity token for {host}, and an engine can only push with a password",
-            hint="set ANYARCH_REGISTRY_USERNAME and ANYARCH_REGISTRY_PASSWORD",
-            registry=host,
-        )
-    return found

@@ -10,6 +10,7 @@ import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
+from anyarch.cli.access import registry_settings
 from anyarch.cli.happening import tag_context
 from anyarch.cli.interrupt import interruptible
 from anyarch.cli.orders import Order
@@ -34,6 +35,9 @@ def run(
     ] = (),
     ref: Annotated[str, Parameter(help="What to take for checked out, such as refs/tags/v1.2.3.")] = "",
     records: Annotated[Path | None, Parameter(help="Where records are kept; PATH/.anyarch/records.")] = None,
+    force: Annotated[
+        bool, Parameter(help="Move a tag even if it points at the release of a newer CI run.")
+    ] = False,
     insecure_registry: Annotated[
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
     ] = (),
@@ -66,15 +70,18 @@ def run(
     again = [*([f"--to={to}"] if to else []), *(f"--tag={value}" for value in tag)]
     again += [f"--ref={ref}"] if ref else []
     again += [f"--records={records}"] if records else []
+    again += ["--force"] if force else []
     again += [f"--insecure-registry={value}" for value in insecure_registry]
     order = Order(
         project=project,
         plan=plan,
         now=select(plan, wanted),
         engines=engines,
+        force=force,
         records=records or project.records,
         insecure=words.insecure_hosts(insecure_registry, project.config.insecure_registries),
         credential=words.credential_from(os.environ),
+        registry=registry_settings(project.config, destination),
         timeout_seconds=parse_duration(timeout) if timeout else project.config.timeout_seconds,
         again=["anyarch", "run", str(path), *again],
     )

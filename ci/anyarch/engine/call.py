@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from shlex import join
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
@@ -32,22 +33,36 @@ _NOT_INHERITED: Final = frozenset({"DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
-    """End a build by pushing its image, by digest, and write the record to ``record``."""
+    """End a build by pushing its image, by digest, and write the record to ``record``.
+
+    ``renewal`` is a command that prints another password: it is asked where the engine wants one after
+    ``good_until`` (Unix time), which is what a build longer than a session needs.
+    """
 
     repository: str
     record: Path
     username: str = ""
     password: str = field(default="", repr=False)
+    renewal: tuple[str, ...] = ()
+    good_until: int = 0
     insecure: bool = False
 
     def words(self) -> list[str]:
         """The function and its flags. The password is named, not told: arguments are public."""
         words = ["publish", f"--repository={self.repository}"]
         if self.username:
-            words += [f"--username={self.username}", f"--password=env:{PASSWORD_VARIABLE}"]
+            words += [f"--username={self.username}", f"--password={self._password_source()}"]
         if self.insecure:
             words.append("--insecure")
         return [*words, "export", f"--path={self.record}"]
+
+    def _password_source(self) -> str:
+        """Where the client looks, on this machine, whenever the engine asks it for the password."""
+        if not self.renewal:
+            return f"env:{PASSWORD_VARIABLE}"
+        held = f'printf %s "${PASSWORD_VARIABLE}"'
+        young = f'test "$(date +%s)" -lt {self.good_until}'
+        return f"cmd:if {young}; then {held}; else {join(self.renewal)} 2>/dev/null || {held}; fi"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

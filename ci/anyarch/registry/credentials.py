@@ -50,6 +50,11 @@ class Credential:
     expires_at: float = field(default=math.inf, compare=False)
 
     @property
+    def expires(self) -> bool:
+        """Whether there is an end to it that we know."""
+        return self.expires_at != math.inf
+
+    @property
     def basic(self) -> str:
         """The value of an ``Authorization`` header."""
         return "Basic " + base64.b64encode(_bytes(f"{self.username}:{self.password}")).decode()
@@ -117,7 +122,7 @@ def credential_for(host: str) -> Credential | None:
         AuthenticationError: the configuration cannot be read, or a helper fails.
     """
     path = config_path()
-    config = _read_config(path)
+    config = read_config(path)
     helper = _by_host(config.get("credHelpers"), host)
     if helper is None and config.get("credsStore"):
         helper = config["credsStore"]
@@ -135,7 +140,12 @@ def config_path() -> Path:
     return (Path(folder) if folder else Path.home() / ".docker") / "config.json"
 
 
-def _read_config(path: Path) -> dict[str, object]:
+def read_config(path: Path) -> dict[str, object]:
+    """Docker's configuration; empty if there is none.
+
+    Raises:
+        AuthenticationError: it cannot be read.
+    """
     try:
         raw = _read_regular(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -27,15 +27,15 @@ def find_program(name: str) -> Path | None:
     return None
 
 
-def ask(program: Path, server: str) -> tuple[int, bytes]:
-    """``get`` the credential of a server: exit status and answer, neither looked at yet.
+def ask(program: Path, question: str, *, verb: str = "get") -> tuple[int, bytes]:
+    """``get`` the credential of a server, or ``store`` one: exit status and answer, neither looked at yet.
 
     Raises:
         AuthenticationError: the helper cannot be run, does not end in time or does not stop talking.
     """
     try:
         process = subprocess.Popen(
-            [program, "get"],
+            [program, verb],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -45,7 +45,7 @@ def ask(program: Path, server: str) -> tuple[int, bytes]:
         raise AuthenticationError(f"{program} cannot be run: {error.strerror}") from error
     with process:
         try:
-            return _converse(process, f"{server}\n".encode())
+            return _converse(process, f"{question}\n".encode())
         except (TimeoutError, OverflowError) as problem:
             with suppress(ProcessLookupError):  # its children too: one of them may be what waits
                 os.killpg(process.pid, signal.SIGKILL)

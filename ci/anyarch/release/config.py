@@ -13,10 +13,12 @@ from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Repository
 from anyarch.release import marks
 from anyarch.release.fields import Fields
+from anyarch.release.registries import read_registries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from anyarch.release.registries import RegistrySettings
     from anyarch.release.tags.rules import TagRules
 
 Fallback = Literal["emulate", "fail", "skip"]
@@ -30,7 +32,6 @@ _FALLBACKS: Final = get_args(Fallback)
 _DURATION: Final = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?", re.ASCII)
 _ARGUMENT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SECRET_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
-_REGISTRY: Final = re.compile(r"[A-Za-z0-9.\[\]:-]+", re.ASCII)
 # https://docs.dagger.io/features/secrets: where Dagger reads secrets from
 _SECRET: Final = re.compile(r"(?:env|file|cmd|op|vault|libsecret|gcp|aws\+sm|aws\+ps):[^,\"'`]+", re.ASCII)
 
@@ -75,8 +76,13 @@ class Config:
     platforms: tuple[PlatformSettings, ...] = ()
     oci_labels: bool = True
     tags: TagRules | None = None
-    insecure_registries: tuple[str, ...] = ()
+    registries: Mapping[str, RegistrySettings] = field(default_factory=dict, hash=False)
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
+
+    @property
+    def insecure_registries(self) -> tuple[str, ...]:
+        """Registries that speak plain HTTP."""
+        return tuple(host for host, settings in self.registries.items() if settings.insecure)
 
 
 def parse_config(text: str, *, path: str) -> Config:
@@ -104,7 +110,7 @@ def parse_config(text: str, *, path: str) -> Config:
         build=read_build(build),
         platforms=_platforms(fields.table("platforms")),
         tags=_tags(fields),
-        insecure_registries=_insecure(fields.table("registries")),
+        registries=read_registries(fields.table("registries")),
     )
     fields.end()
     _check_labels(config.build, fields)
@@ -266,15 +272,3 @@ def _toml_hint(error: str) -> str:
     if "\\" in error:
         return "TOML reads backslashes in \"…\": write patterns in '…' and blocks of rules in '''…'''"
     return "see https://toml.io for the grammar"
-
-
-def _insecure(fields: Fields) -> tuple[str, ...]:
-    insecure = []
-    for key in fields.keys():  # noqa: SIM118  as above
-        if not _REGISTRY.fullmatch(key):
-            fields.problem(key, "not a registry; expected host or host:port")
-        table = fields.table(key)
-        if table.flag("insecure", default=False):
-            insecure.append(key)
-        table.end()
-    return tuple(insecure)

@@ -38,7 +38,7 @@ MANIFEST_DIGEST_VARIABLE: Final = "DAGGER_PYTHON_SDK_MANIFEST_DIGEST"
 _FORMAT: Final = 1  # raise it when the code below builds another image from the same inputs
 _PACKAGES: Final = ("base-files", "ca-certificates", "python3")
 # What the module and the library import, by name in the lock; what these need in turn comes with them.
-REQUIREMENTS: Final = ("anyio", "dagger-io", "httpx2", "msgspec")
+REQUIREMENTS: Final = ("anyio", "boto3", "dagger-io", "httpx2", "msgspec", "packaging", "semver")
 _CERTIFICATES: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 _TOOLS: Final = ("mmdebstrap", "chroot", "tar", "zstd")
 _DEADLINE_SECONDS: Final = 600.0

@@ -1,0 +1,155 @@
+"""Repositories of Amazon ECR, which no push creates: told missing before a build, or made as configured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from shlex import quote
+from typing import TYPE_CHECKING, Final
+
+from anyarch.errors import AnyarchError, NotFoundError
+from anyarch.oci.digest import Digest
+from anyarch.registry.ecr_advice import missing_advice
+from anyarch.registry.ecr_host import EcrHost
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from anyarch.registry.store import RegistryStore
+
+# What a tag pointed at is kept under such a tag, which is written anew at every move.
+HISTORY_TAGS: Final = "_anyarch.*"
+_ABSENT: Final = Digest.of(b"")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRepository:
+    """What a repository is made with.
+
+    Args:
+        immutable: Whether a tag can be written once only.
+        exceptions: Patterns of tags to which the opposite applies.
+        scan_on_push: Whether images are scanned when they arrive.
+        encryption: ``AES256``, ``KMS`` or ``KMS_DSSE``.
+        kms_key: Which key; empty for Amazon's own.
+        tags: Resource tags, for bills and policies.
+        lifecycle_policy: JSON; empty for none.
+    """
+
+    immutable: bool = False
+    exceptions: Sequence[str] = ()
+    scan_on_push: bool = False
+    encryption: str = "AES256"
+    kms_key: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    lifecycle_policy: str = ""
+
+    def request(self, name: str) -> dict[str, Any]:
+        """The arguments of CreateRepository.
+
+        https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_CreateRepository.html
+        """
+        exceptions = [*self.exceptions, *([HISTORY_TAGS] if self.immutable else [])]
+        mutability = "IMMUTABLE" if self.immutable else "MUTABLE"
+        asked: dict[str, Any] = {
+            "repositoryName": name,
+            "imageTagMutability": f"{mutability}_WITH_EXCLUSION" if exceptions else mutability,
+            "imageScanningConfiguration": {"scanOnPush": self.scan_on_push},
+            "encryptionConfiguration": {"encryptionType": self.encryption},
+        }
+        if exceptions:
+            asked["imageTagMutabilityExclusionFilters"] = [
+                {"filterType": "WILDCARD", "filter": pattern} for pattern in dict.fromkeys(exceptions)
+            ]
+        if self.kms_key:
+            asked["encryptionConfiguration"]["kmsKey"] = self.kms_key
+        if self.tags:
+            asked["tags"] = [{"Key": key, "Value": value} for key, value in self.tags.items()]
+        return asked
+
+
+async def require(
+    store: RegistryStore, wanted: NewRepository | None = None, *, aws_profile: str = ""
+) -> bool:
+    """Find out, before anything is built, that there is a repository to push to; make it where wanted.
+
+    Asks for an image that cannot be there: that needs no permission but the one to read images.
+
+    Args:
+        store: The repository.
+        wanted: What to make it with; None: a missing one is an error.
+        aws_profile: Who makes it.
+
+    Returns:
+        Whether it was made.
+
+    Raises:
+        NotFoundError: it is missing; the hint is the command that makes it.
+        RegistryError: the registry does not answer, or accepts no credentials.
+    """
+    where = EcrHost.parse(store.repository.host)
+    if where is None:
+        await store.head(_ABSENT)
+        return False
+    missing = False
+    try:
+        await store.get(_ABSENT)
+    except NotFoundError as error:
+        missing = "NAME_UNKNOWN" in str(error.facts.get("codes"))
+    if not missing:
+        return False
+    if wanted is None:
+        raise NotFoundError(
+            f"there is no repository {store.name}; Amazon ECR makes none by itself",
+            hint=missing_advice(where, store.repository.path),
+            repository=store.name,
+        )
+    return await create(where, store.repository.path, wanted, aws_profile=aws_profile)
+
+
+async def create(where: EcrHost, path: str, wanted: NewRepository, *, aws_profile: str = "") -> bool:
+    """Make a repository and give it its lifecycle policy; False if somebody else was faster.
+
+    Raises:
+        AnyarchError: AWS refuses.
+    """
+    from botocore.exceptions import ClientError  # noqa: PLC0415  only those who make repositories need it
+
+    from anyarch.registry import ecr  # noqa: PLC0415  loading the SDK takes a third of a second
+
+    account = ecr.account(where, profile=aws_profile)
+    name = where.repository_name(path)
+
+    def ask(client: Any) -> bool:  # noqa: ANN401  boto3 makes clients out of data files at run time
+        try:
+            if where.is_public:
+                client.create_repository(repositoryName=name)
+            else:
+                client.create_repository(registryId=where.account, **wanted.request(name))
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "RepositoryAlreadyExistsException":
+                raise
+            return False
+        return True
+
+    made = await ecr.within_deadline(lambda: account.call(f"{where.service}:CreateRepository", ask), where)
+    if made and wanted.lifecycle_policy and not where.is_public:
+        await _put_policy(account, where, name, wanted.lifecycle_policy)
+    return made
+
+
+async def _put_policy(account: Any, where: EcrHost, name: str, policy: str) -> None:  # noqa: ANN401  ecr.Account, not loaded here
+    from anyarch.registry import ecr  # noqa: PLC0415  as above
+
+    def ask(client: Any) -> None:  # noqa: ANN401  as above
+        client.put_lifecycle_policy(registryId=where.account, repositoryName=name, lifecyclePolicyText=policy)
+
+    try:
+        await ecr.within_deadline(lambda: account.call("ecr:PutLifecyclePolicy", ask), where)
+    except AnyarchError as error:
+        command = f"aws ecr put-lifecycle-policy --region {where.region} --repository-name {quote(name)}"
+        raise type(error)(
+            f"{where.host}/{name} was created, but without its lifecycle policy: {error.what}",
+            hint=f"then: {command} --lifecycle-policy-text file://FILE",
+            **error.facts,
+        ) from None
