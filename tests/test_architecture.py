@@ -29,7 +29,7 @@ ARROWS = {
     "github": {"errors", "oci", "release", "report"},
 }
 PURE_ROOMS = ("oci", "release", "report")
-EFFECTS = {"boto3", "dagger", "httpx2", "os", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
+EFFECTS = {"boto3", "dagger", "h11", "httpx2", "os", "pathlib", "shutil", "socket", "subprocess", "tempfile"}
 
 
 def python_files(*folders: Path) -> list[Path]:

@@ -19,11 +19,10 @@ _ERRNO_WORDS: Final = {
     errno.ENETUNREACH: "network unreachable",
     errno.ETIMEDOUT: "connection timed out",
 }
-# The HTTP library's own classes by name, so that this module need not import it.
 _CLASS_WORDS: Final = {
-    "ConnectTimeout": "no connection in time",
-    "ReadTimeout": "no answer in time",
-    "WriteTimeout": "sending took too long",
+    "ConnectTimeoutError": "no connection in time",
+    "ReadTimeoutError": "no answer in time",
+    "WriteTimeoutError": "sending took too long",
     "ReadError": "connection lost while reading the answer",
     "WriteError": "connection lost while sending",
     "RemoteProtocolError": "the answer ended early or is not HTTP",
@@ -33,7 +32,7 @@ _CLASS_WORDS: Final = {
 }
 # What OpenSSL makes of an answer in plain HTTP, version by version.
 _PLAIN_ANSWERS: Final = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
-_NEVER_REACHED: Final = frozenset({"ConnectError", "ConnectTimeout", "ProxyError"})
+_NEVER_REACHED: Final = frozenset({"ConnectError", "ConnectTimeoutError", "ProxyError"})
 
 
 @dataclass(frozen=True, slots=True)

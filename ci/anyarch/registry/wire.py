@@ -1,4 +1,4 @@
-"""One HTTP exchange at a time: connections, certificates, proxies, timeouts. The only user of httpx2.
+"""One HTTP exchange at a time: connections, certificates, proxies, timeouts.
 
 No redirects, no credentials, no retries here; every failure comes out as ``RetryableError`` or as one of
 our own errors, with nothing of the request's headers or body in it.
@@ -7,28 +7,27 @@ our own errors, with nothing of the request's headers or body in it.
 from __future__ import annotations
 
 import os
-import ssl
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Final
 
 import anyio
-import httpx2
 
 from anyarch.errors import RegistryProtocolError, RegistryUnavailableError
 from anyarch.registry.causes import cause_of
-from anyarch.registry.certificates import tls_context
+from anyarch.registry.dial import Route
+from anyarch.registry.http11 import Pool, Response
+from anyarch.registry.http_errors import HttpError
 from anyarch.registry.proxies import proxy_for
 from anyarch.registry.retry import Clock, RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+    import ssl
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
     from anyarch.registry.requests import Observer, Request
     from anyarch.registry.urls import Origin, Url
 
-_KEPT_CONNECTIONS_MAX: Final = 32
 _DRAIN_MAX_BYTES: Final = 64 * 1024
 _DRAIN_SECONDS_MAX: Final = 1.0
 
@@ -46,23 +45,21 @@ class Timeouts:
 class Answer:
     """Status, headers and a body that is read only as far as the reader allows."""
 
-    def __init__(
-        self, response: httpx2.Response, url: Url, *, sent_at: float, ends_at: float, clock: Clock
-    ) -> None:
+    def __init__(self, response: Response, url: Url, *, sent_at: float, ends_at: float, clock: Clock) -> None:
         self._response = response
         self._ends_at = ends_at
         self._clock = clock
         self.url = url
         self.sent_at = sent_at
-        self.status = response.status_code
+        self.status = response.status
 
     def header(self, name: str) -> str:
         """A header's value, or empty."""
-        return self._response.headers.get(name, "")
+        return ", ".join(self._response.headers(name))
 
     def headers(self, name: str) -> list[str]:
         """Every value of a header that may come more than once."""
-        return self._response.headers.get_list(name)
+        return self._response.headers(name)
 
     @property
     def length(self) -> int | None:
@@ -93,7 +90,7 @@ class Answer:
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it comes, until the exchange's time is up."""
         with _failures_named(self.url.origin):
-            async for chunk in self._response.aiter_raw():
+            async for chunk in self._response.chunks():
                 if self._clock.now() > self._ends_at:
                     raise RetryableError("the answer took too long")
                 yield chunk
@@ -106,7 +103,7 @@ class Wire:
     observer: Observer
     timeouts: Timeouts = field(default_factory=Timeouts)
     clock: Clock = field(default_factory=Clock)
-    _clients: dict[Origin, httpx2.AsyncClient] = field(default_factory=dict)
+    _pools: dict[Origin, Pool] = field(default_factory=dict)
 
     @asynccontextmanager
     async def open(
@@ -125,7 +122,7 @@ class Wire:
         try:
             with _failures_named(request.url.origin), anyio.fail_after(seconds):
                 response = await self._send(request, authorization)
-            status = response.status_code
+            status = response.status
         finally:
             self.observer(request, status)
         reached()
@@ -138,74 +135,75 @@ class Wire:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        while self._clients:
-            _, client = self._clients.popitem()
-            await client.aclose()
+        while self._pools:
+            _, pool = self._pools.popitem()
+            await pool.aclose()
 
-    async def _send(self, request: Request, authorization: str) -> httpx2.Response:
-        client = self._client(request.url.origin)
+    async def _send(self, request: Request, authorization: str) -> Response:
         content = request.body() if callable(request.body) else request.body
-        headers = dict(request.headers)
-        if authorization:
-            headers["Authorization"] = authorization
-        if request.size is not None:
-            headers["Content-Length"] = str(request.size)
-        built = client.build_request(request.method, str(request.url), headers=headers, content=content)
         try:
-            return await client.send(built, stream=True)
+            return await self._pool(request.url.origin).send(
+                request.method, request.url.target, _headers(request, authorization), content
+            )
         finally:
             close: Callable[[], object] | None = getattr(content, "aclose", None)
             if close is not None and hasattr(result := close(), "__await__"):
                 await result
 
-    def _client(self, origin: Origin) -> httpx2.AsyncClient:
-        client = self._clients.get(origin)
-        if client is None:
-            timeout = httpx2.Timeout(self.timeouts.idle, connect=self.timeouts.connect, pool=None)
-            client = self._clients[origin] = httpx2.AsyncClient(
-                verify=tls_context(origin, os.environ),
-                proxy=proxy_for(origin, os.environ) or None,
-                trust_env=False,
-                timeout=timeout,
-                limits=httpx2.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=_KEPT_CONNECTIONS_MAX,
-                ),
-                # Cookies ignore ports, and nothing here needs one.
-                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                headers=_default_headers(),
+    def _pool(self, origin: Origin) -> Pool:
+        pool = self._pools.get(origin)
+        if pool is None:
+            route = Route(origin, _tls(origin), proxy_for(origin, os.environ))
+            pool = self._pools[origin] = Pool(
+                route, connect_seconds=self.timeouts.connect, idle_seconds=self.timeouts.idle
             )
-        return client
+        return pool
 
 
-async def _drain(response: httpx2.Response) -> None:
+def _headers(request: Request, authorization: str) -> list[tuple[str, str]]:
+    # identity: a digest is of the bytes as stored, and a bomb cannot unpack.
+    headers = {"User-Agent": "anyarch", "Accept-Encoding": "identity", **request.headers}
+    if authorization:
+        headers["Authorization"] = authorization
+    if callable(request.body):
+        framing = ("Transfer-Encoding", "chunked") if request.size is None else _length(request.size)
+        headers |= dict([framing])
+    elif request.body is not None:
+        headers |= dict([_length(len(request.body))])
+    return list(headers.items())
+
+
+def _length(size: int) -> tuple[str, str]:
+    return "Content-Length", str(size)
+
+
+def _tls(origin: Origin) -> ssl.SSLContext | None:
+    if origin.scheme == "http":
+        return None
+    from anyarch.registry.certificates import tls_context  # noqa: PLC0415  not for a registry on this machine
+
+    return tls_context(origin, os.environ)
+
+
+async def _drain(response: Response) -> None:
     """Read a short rest that nobody wanted: only then can the connection be used again."""
-    if response.is_stream_consumed:
-        return
     drained = 0
-    with suppress(httpx2.HTTPError), anyio.move_on_after(_DRAIN_SECONDS_MAX):
-        async for chunk in response.aiter_raw():
+    with suppress(HttpError), anyio.move_on_after(_DRAIN_SECONDS_MAX):
+        async for chunk in response.chunks():
             drained += len(chunk)
             if drained > _DRAIN_MAX_BYTES:
                 return
 
 
-def _default_headers() -> Mapping[str, str]:
-    # identity: a digest is of the bytes as stored, and a bomb cannot unpack.
-    return {"User-Agent": "anyarch", "Accept-Encoding": "identity"}
-
-
 @contextmanager
 def _failures_named(origin: Origin) -> Iterator[None]:
-    """Turn what the HTTP library raises into our words; its own may quote headers."""
+    """Turn what the exchange raises into our words; the library's own may quote headers."""
     try:
         yield
     except TimeoutError:
         raise RetryableError("no answer in time") from None
-    except httpx2.HTTPError as error:
+    except HttpError as error:
         cause = cause_of(error)
         if cause.final:
             raise RegistryUnavailableError(f"{origin}: {cause.words}", hint=cause.hint) from None
         raise RetryableError(cause.words, reached=cause.reached) from None
-    except (httpx2.InvalidURL, httpx2.StreamError, ssl.SSLError) as error:
-        raise RegistryProtocolError(f"{origin}: {type(error).__name__}") from None

@@ -4,15 +4,15 @@ import errno
 import socket
 import ssl
 
-import httpx2
 import pytest
+from anyarch.registry import http_errors
 from anyarch.registry.causes import cause_of
 
 
-def caused(error: httpx2.HTTPError, by: BaseException) -> httpx2.HTTPError:
+def caused(error: http_errors.HttpError, by: BaseException) -> http_errors.HttpError:
     try:
         raise error from by
-    except httpx2.HTTPError as raised:
+    except http_errors.HttpError as raised:
         return raised
 
 
@@ -20,7 +20,7 @@ def caused(error: httpx2.HTTPError, by: BaseException) -> httpx2.HTTPError:
     ("error", "words", "final", "reached"),
     [
         pytest.param(
-            caused(httpx2.ConnectError("x"), ConnectionRefusedError(errno.ECONNREFUSED, "x")),
+            caused(http_errors.ConnectError("x"), ConnectionRefusedError(errno.ECONNREFUSED, "x")),
             "connection refused",
             False,
             False,
@@ -28,7 +28,7 @@ def caused(error: httpx2.HTTPError, by: BaseException) -> httpx2.HTTPError:
         ),
         pytest.param(
             caused(
-                httpx2.ConnectError("x"),
+                http_errors.ConnectError("x"),
                 ExceptionGroup("both", [OSError(errno.ENETUNREACH, "x"), OSError(errno.EHOSTUNREACH, "y")]),
             ),
             "network unreachable",
@@ -37,37 +37,37 @@ def caused(error: httpx2.HTTPError, by: BaseException) -> httpx2.HTTPError:
             id="two addresses, both unreachable",
         ),
         pytest.param(
-            caused(httpx2.ConnectError("x"), socket.gaierror(-2, "Name or service not known")),
+            caused(http_errors.ConnectError("x"), socket.gaierror(-2, "Name or service not known")),
             "cannot be resolved",
             False,
             False,
             id="unknown name",
         ),
         pytest.param(
-            caused(httpx2.ConnectError("x"), ssl.SSLCertVerificationError(1, "x")),
+            caused(http_errors.ConnectError("x"), ssl.SSLCertVerificationError(1, "x")),
             "certificate is not trusted",
             True,
             True,
             id="certificate",
         ),
         pytest.param(
-            caused(httpx2.ConnectError("x"), ssl.SSLError(1, "x")),
+            caused(http_errors.ConnectError("x"), ssl.SSLError(1, "x")),
             "TLS handshake failed (cut off)",
             False,
             False,
             id="a handshake without an end",
         ),
         pytest.param(
-            caused(httpx2.ConnectError("x"), ssl.SSLEOFError(8, "EOF")),
+            caused(http_errors.ConnectError("x"), ssl.SSLEOFError(8, "EOF")),
             "TLS handshake failed",
             False,
             False,
             id="cut off during the handshake",
         ),
-        pytest.param(httpx2.ReadTimeout("x"), "no answer in time", False, True, id="slow"),
-        pytest.param(httpx2.RemoteProtocolError("x"), "ended early", False, True, id="half an answer"),
+        pytest.param(http_errors.ReadTimeoutError("x"), "no answer in time", False, True, id="slow"),
+        pytest.param(http_errors.RemoteProtocolError("x"), "ended early", False, True, id="half an answer"),
         pytest.param(
-            httpx2.LocalProtocolError("Illegal header value b'Bearer canary'"),
+            http_errors.LocalProtocolError("Illegal header value b'Bearer canary'"),
             "cannot be sent",
             True,
             True,
@@ -75,7 +75,7 @@ def caused(error: httpx2.HTTPError, by: BaseException) -> httpx2.HTTPError:
         ),
     ],
 )
-def test_causes_in_words(error: httpx2.HTTPError, words: str, final: bool, reached: bool) -> None:
+def test_causes_in_words(error: http_errors.HttpError, words: str, final: bool, reached: bool) -> None:
     cause = cause_of(error)
     assert words in cause.words
     assert "canary" not in cause.words
