@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from anyarch.oci.store import Store
 
 # As many as a registry's client sends at once: what waits behind them has not begun.
-WRITES_AT_ONCE_MAX: Final = 4
+WRITES_AT_ONCE_MAX: Final = 32
 
 
 class Notes(Protocol):

@@ -1,0 +1,241 @@
+"""The real program, killed at every request of every command that writes, before and after the server acted.
+
+``kill -9`` at the n-th request, for every n; then the same command again, and once more. SIGTERM likewise.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import signal
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import pytest
+from anyarch.oci.reference import Repository, Tag
+from anyarch.registry.store import RegistryStore
+from anyarch.release.history import Run, is_history_tag
+from anyarch.release.ledger import Mover
+from anyarch.release.promote import promote
+
+from tests.builders import an_image, an_index, upload
+from tests.fake_dagger import a_record
+from tests.fake_registry import FakeRegistry, Fault
+from tests.warm_program import WarmProgram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.fake_repositories import Reply, Seen
+
+AMD, ARM = an_image("linux/amd64"), an_image("linux/arm64")
+FIRST, SECOND = an_index(AMD), an_index(ARM)
+LATEST: Final = Tag("latest")
+WAIT_SECONDS: Final = 10.0
+
+
+@dataclass
+class Blow:
+    """A signal at one request: before the server acts, or after it acted and before its answer."""
+
+    at: int
+    number: signal.Signals
+    acts: bool
+    pid: int = 0
+    started: threading.Event = field(default_factory=threading.Event)
+
+    def strike(self) -> None:
+        assert self.started.wait(WAIT_SECONDS)
+        os.kill(self.pid, self.number)
+
+
+class DeadlyRegistry(FakeRegistry):
+    """Strikes whoever asks, and looks at every tag between any two requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blow: Blow | None = None
+        self.broken: list[str] = []
+
+    def note(self, seen: Seen) -> Fault | None:
+        with self.lock:
+            fault = super().note(seen)
+            self.broken += self.repositories.incomplete()
+            if (blow := self._due(seen)) is None or blow.acts:
+                return fault
+            blow.strike()
+            return Fault("reset before") if blow.number == signal.SIGKILL else None
+
+    def reply(self, seen: Seen) -> Reply:
+        with self.lock:
+            reply = super().reply(seen)
+            if (blow := self._due(seen)) is not None and blow.acts:
+                blow.strike()
+            return reply
+
+    def _due(self, seen: Seen) -> Blow | None:
+        return self.blow if self.blow is not None and seen.number == self.blow.at else None
+
+
+@dataclass
+class Bench:
+    registry: DeadlyRegistry
+    program: WarmProgram
+    start: dict[str, Any]
+
+    @property
+    def repository(self) -> str:
+        return f"{self.registry.host}/shop/api"
+
+    def reset(self) -> None:
+        self.registry.repositories.by_name = copy.deepcopy(self.start)
+        self.registry.broken = []
+
+    def run(self, words: list[str], blow: Blow | None = None) -> tuple[int, str]:
+        """Run a command, struck or not; its requests are counted from 0."""
+        self.registry.seen.clear()
+        self.registry.blow = blow
+        pid = self.program.start(words)
+        if blow is not None:
+            blow.pid = pid
+            blow.started.set()
+        try:
+            return self.program.end()
+        finally:
+            self.registry.blow = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        found = self.registry.repositories.by_name["shop/api"].tags
+        return {tag: digest for tag, digest in found.items() if not is_history_tag(tag)}
+
+    def state(self) -> dict[str, object]:
+        """What every tag points at, and what its history says, times aside."""
+        repository = self.registry.repositories.by_name["shop/api"]
+        state: dict[str, object] = dict(self.tags)
+        for tag in repository.tags.keys() - self.tags.keys():
+            document = json.loads(repository.manifests[repository.tags[tag]][1])
+            moves = json.loads(document["annotations"]["dev.anyarch.history"])["moves"]
+            state[tag] = [{key: value for key, value in move.items() if key != "when"} for move in moves]
+        return state
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A repository in which runs 1 and 2 made releases ``latest``, and records of a third one's images."""
+    with DeadlyRegistry() as registry, WarmProgram(tmp_path) as program:
+
+        async def fill() -> None:
+            async with RegistryStore(Repository(registry.host, "shop/api")) as store:
+                await upload(store, AMD, ARM)
+                for number, index in ((1, FIRST), (2, SECOND)):
+                    await store.put(index.digest, index)
+                    await promote(store, index.digest, [LATEST], mover=Mover(run=Run(number)))
+
+        anyio.run(fill)
+        made = Bench(registry, program, copy.deepcopy(registry.repositories.by_name))
+        (tmp_path / "records").mkdir()
+        for image in (AMD, ARM):
+            record = json.dumps(a_record(image, made.repository))
+            (tmp_path / "records" / f"{image.platform.slug}.json").write_text(record)
+        made.reset()
+        yield made
+
+
+COMMANDS: Final[dict[str, Callable[[str], list[str]]]] = {
+    "merge": lambda r: ["merge", "--records", "records", "--to", r, "--tag", "1.4.2 latest"],
+    "promote": lambda r: ["promote", f"{r}:latest", "--tag", "stable 1.4.2"],
+    "promote by force": lambda r: ["promote", f"{r}@{FIRST.digest}", "--tag", "latest", "--force"],
+    "rollback": lambda r: ["rollback", f"{r}:latest"],
+    "rollback to a digest": lambda r: ["rollback", f"{r}:latest", "--to", str(FIRST.digest)],
+}
+
+
+@pytest.mark.parametrize("acts", [pytest.param(False, id="before"), pytest.param(True, id="after")])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_at_any_request_a_rerun_ends_where_an_undisturbed_run_does(
+    bench: Bench, name: str, acts: bool
+) -> None:
+    words = COMMANDS[name](bench.repository)
+    assert bench.run(words)[0] == 0
+    whole, requests = bench.state(), len(bench.registry.seen)
+    assert requests > 8
+    for at in range(requests):
+        bench.reset()
+        status, _ = bench.run(words, Blow(at, signal.SIGKILL, acts))
+        assert status == -signal.SIGKILL, at
+        if name == "rollback" and bench.state() == whole:
+            continue  # nothing is left to finish: one more would be a second step
+        status, said = bench.run(words)
+        assert (status, bench.state()) == (0, whole), (at, said)
+        assert "did not end: it was killed" in said
+        if name != "rollback":
+            assert bench.run(words)[0] == 0
+            assert bench.registry.writes == [], at
+        assert bench.registry.broken == [], at
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        *((name, signal.SIGTERM) for name in ("merge", "promote", "rollback")),
+        ("rollback", signal.SIGINT),
+        ("rollback", signal.SIGHUP),
+    ],
+)
+def test_stopped_at_any_request_it_says_which_tags_moved(
+    bench: Bench, name: str, number: signal.Signals
+) -> None:
+    words = COMMANDS[name](bench.repository)
+    before = dict(bench.tags)
+    assert bench.run(words)[0] == 0
+    whole, requests = bench.state(), len(bench.registry.seen)
+    stopped = 0
+    for at in range(requests):
+        bench.reset()
+        status, said = bench.run(words, Blow(at, number, acts=False))
+        moved = {tag for tag, digest in bench.tags.items() if before.get(tag) != digest}
+        if status == 0:  # it came when everything was done
+            assert at > requests - 4
+            continue
+        stopped += 1
+        assert status == 130, said
+        written = re.search(r"^  written: (.*)$", said, re.MULTILINE)
+        told = {word.partition(" ")[0] for word in written[1].split(", ")} if written else set[str]()
+        assert {word for word in told if ":" not in word} == moved, (at, said)
+        assert "not confirmed" not in said
+        assert written or "interrupted: nothing was written" in said
+        assert bench.registry.broken == []
+        if name != "rollback":
+            status, said = bench.run(words)
+            assert (status, bench.state()) == (0, whole), at
+    assert stopped >= 3
+
+
+def test_a_second_signal_ends_it_on_the_spot(bench: Bench) -> None:
+    """The registry asks to wait for a minute, and the write under way would."""
+    bench.registry.faults.append(Fault("status", 503, {"Retry-After": "60"}, method="PUT", times=1000))
+    bench.registry.seen.clear()
+    pid = bench.program.start(COMMANDS["promote"](bench.repository))
+    wait_until(lambda: bench.registry.asked("PUT", "manifest") > 0)
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: "stopping: " in bench.program.said)
+    os.kill(pid, signal.SIGTERM)
+    assert bench.program.end()[0] == -signal.SIGTERM
+    bench.registry.faults.clear()
+    _, said = bench.program.run(COMMANDS["promote"](bench.repository))
+    assert "begun, and not confirmed: 1.4.2 (new)" in said
+    assert "as they were: stable" in said
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    ends_at = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < ends_at
+        time.sleep(0.01)
