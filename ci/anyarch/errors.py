@@ -32,7 +32,8 @@
     ├── PlanError 35
     ├── ImagesDifferError 36      anyarch diff found differences
     ├── OlderRunError 37          a tag holds the release of a newer run
-    └── TrialFailedError 38       a command failed on some platforms' images
+    ├── TrialFailedError 38       a command failed on some platforms' images
+    └── PruneError 39             what is needed cannot be told, or not all could be deleted
 """
 
 from __future__ import annotations
@@ -181,8 +182,8 @@ class NotFoundError(RegistryError):
     """A repository, manifest, tag or blob is not there (404)."""
 
     exit_code = 23
-
     usual_hint = "is the name right, and was it pushed there? a registry also says so to those who may not look"
+
 
 class ImmutableTagError(RegistryError):
     """A tag exists, points elsewhere and the registry forbids moving it."""
@@ -262,3 +263,9 @@ class TrialFailedError(OffendersError):
     """A command was run on every platform's image of a release, and on some it failed."""
 
     exit_code = 38
+
+
+class PruneError(OffendersError):
+    """What is still needed cannot be told, so that nothing was deleted; or not all could be."""
+
+    exit_code = 39

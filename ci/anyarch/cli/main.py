@@ -45,6 +45,7 @@ _COMMANDS: Final = {
     "promote": ("anyarch.cli.promote:promote", "Point tags at a release that is already there."),
     "rollback": ("anyarch.cli.rollback:rollback", "Point a tag at what it pointed at before."),
     "history": ("anyarch.cli.history:history", "Show what a tag pointed at, newest first."),
+    "prune": ("anyarch.cli.prune:prune", "Delete what nothing in a repository needs any more."),
     "login": ("anyarch.cli.login:login", "Let docker and other tools in, too: Amazon ECR and any registry."),
     "engine": ("anyarch.cli.engine:app", "Run Dagger engines as ordinary processes, with no Docker."),
 }

@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from anyarch.errors import ContentError, NotFoundError
 from anyarch.oci.digest import Digest
+from anyarch.oci.inventory import Inventory
 from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Image, Index, Manifest
 from anyarch.registry.layout_files import LayoutFiles
 from anyarch.registry.layout_index import LayoutIndex
@@ -109,6 +110,10 @@ class LayoutStore:
         """Every tag, sorted; none if there is no layout yet."""
         return await _in_thread(self._index.tags)
 
+    async def inventory(self) -> Inventory:
+        """Every file under ``blobs``; what ``index.json`` names without a tag stays, too."""
+        return await _in_thread(self._inventory)
+
     async def aclose(self) -> None:
         """Nothing is kept open."""
 
@@ -144,6 +149,13 @@ class LayoutStore:
     def _delete(self, digest: Digest) -> bool:
         self._index.drop(digest)  # first: a tag never points at a file that is gone
         return self._files.remove(digest)
+
+    def _inventory(self) -> Inventory:
+        targets = self._index.targets()
+        if targets is None:  # no layout, or one that lost its index: nobody can tell what is needed
+            return Inventory(held=(), roots={}, blobs=True)
+        roots = dict.fromkeys(targets, "index.json names it")
+        return Inventory(held=tuple(self._files.stored()), roots=roots, blobs=True)
 
     def _require_parts(self, manifest: Manifest) -> None:
         """Refuse a manifest before what it names is here, as a registry does."""

@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from anyarch.errors import ContentError, FileProblemError, NotFoundError
 from anyarch.oci import strict_json
+from anyarch.registry.layout_listing import blobs_in
 from anyarch.registry.layout_lock import LOCK_FILE, locked
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from anyarch.oci.digest import Digest
+    from anyarch.oci.inventory import Held
 
 _LAYOUT_FILE: Final = "oci-layout"
 _LAYOUT_VERSION: Final = "1.0.0"
@@ -161,6 +163,14 @@ class LayoutFiles:
                 new = NewFile(folder, digest.hex)
             stack.callback(new.discard)
             yield new
+
+    def stored(self) -> list[Held]:
+        """Every blob; a file whose name is no digest is none."""
+        with ExitStack() as stack, _problems_named(f"{self.path}: blobs"):
+            folders = {name: self._enter(stack, "blobs", name) for name in ("sha256", "sha512")}
+            return [
+                held for name, each in folders.items() if each is not None for held in blobs_in(each, name)
+            ]
 
     def remove(self, digest: Digest) -> bool:
         """Delete a blob's file; False if there is none."""

@@ -85,8 +85,10 @@ class LayoutIndex:
             if len(after) < len(before):
                 self._files.write(_INDEX_FILE, strict_json.dumps({**document, "manifests": after}))
 
-    def targets(self) -> frozenset[Digest]:
-        """What any entry points at, those without a tag included."""
+    def targets(self) -> frozenset[Digest] | None:
+        """What any entry points at, those without a tag included; None if there is no index."""
+        if not self._files.exists() or self._files.read(_INDEX_FILE, MANIFEST_MAX_BYTES) is None:
+            return None
         return frozenset(entry.digest for _, entry in self._entries(self._read()))
 
     def _read(self) -> dict[str, object]:

@@ -201,6 +201,19 @@ def is_history(manifest: Manifest) -> bool:
     return manifest.document.get("artifactType") == ARTIFACT_TYPE
 
 
+def read_any_history(manifest: Manifest, *, subject: str) -> History:
+    """A history of whichever tag it says.
+
+    Raises:
+        ContentError: as ``History.from_manifest``.
+    """
+    said = manifest.annotations.get(_TAG, "")
+    try:
+        return History.from_manifest(manifest, Tag.parse(said), subject=subject)
+    except UsageError as error:
+        raise ContentError(f"{subject} is the history of {said[:80]!r}, which is no tag") from error
+
+
 def rfc3339_now() -> str:
     """The time now, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

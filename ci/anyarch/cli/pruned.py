@@ -1,0 +1,82 @@
+"""What a prune did, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from anyarch.cli import output
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime, timedelta
+
+    from anyarch.release.prune.prune import Pruned, Pruning
+
+
+def document(done: Pruning, *, older_than: timedelta) -> dict[str, object]:
+    """The result as a JSON object."""
+    return {
+        "schema": 1,
+        "repository": done.repository,
+        "dry_run": done.dry_run,
+        "older_than_seconds": int(older_than.total_seconds()),
+        "removed": [
+            {
+                "digest": str(each.node.digest),
+                "kind": each.node.kind,
+                "platform": each.node.platform or None,
+                "bytes": each.node.size,
+                "since": _time(each.since),
+                "why": each.why or None,
+            }
+            for each in done.removed
+        ],
+        "kept": [
+            {"digest": str(each.digest), "why": each.why, "reason": reason} for each, reason in done.kept
+        ],
+        "gone": [{"digest": str(each.digest), "why": each.why} for each in done.gone],
+        "freed_bytes": done.freed_bytes,
+        "freed_bytes_exact": done.exact,
+    }
+
+
+def lines(done: Pruning, *, older_than: timedelta) -> list[str]:
+    """The result for people."""
+    said = _removed(done.removed, "delete" if done.dry_run else "deleted")
+    said += [f"kept     {each.digest}  ({each.why}): {reason}" for each, reason in done.kept]
+    said += [f"gone     {each.digest}  ({each.why}): it is not there any more" for each in done.gone]
+    if not done.removed:
+        days = older_than.total_seconds() / 86400
+        looked = f"{done.tags} tag{'s' if done.tags != 1 else ''} looked at"
+        return [*said, f"{done.repository}: nothing to delete that is older than {days:g} d; {looked}"]
+    return [*said, _sum(done), *(["dry run: nothing was deleted"] if done.dry_run else [])]
+
+
+def _removed(removed: Sequence[Pruned], word: str) -> list[str]:
+    rows = [
+        [
+            word,
+            each.node.kind,
+            each.node.platform or "-",
+            str(each.node.digest),
+            (_time(each.since) or "-")[:10],
+            each.why or "belongs to the above",
+        ]
+        for each in removed
+    ]
+    return output.table(("", "KIND", "PLATFORM", "DIGEST", "UNUSED SINCE", "WHY"), rows) if rows else []
+
+
+def _sum(done: Pruning) -> str:
+    freed = "would free" if done.dry_run else "freed"
+    count = f"{len(done.removed)} thing{'s' if len(done.removed) != 1 else ''}"
+    if done.exact:
+        return f"{count}; {freed} {output.size(done.freed_bytes)}"
+    return (
+        f"{count}; {freed} at most {output.size(done.freed_bytes)}, once the registry collects its garbage; "
+        "layers that other images share stay"
+    )
+
+
+def _time(when: datetime | None) -> str | None:
+    return None if when is None else when.strftime("%Y-%m-%dT%H:%M:%SZ")
