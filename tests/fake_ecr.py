@@ -25,7 +25,8 @@ Rules, and where each is from (pages of docs.aws.amazon.com/AmazonECR/latest, us
 12. An immutable tag is never written again, not even the same: image-tag-mutability.html; up to 5 wildcards
     except tags from that: API_ImageTagMutabilityExclusionFilter.html.
 13. ``tags/list`` takes n up to 1000: google/go-containerregistry, pkg/v1/remote/list.go.
-14. Nothing is deleted through the distribution protocol.
+14. Nothing is deleted through the distribution protocol, and by the API no child of an index:
+    API_BatchDeleteImage.html ImageReferencedByManifestList.
 15. 429 TOOMANYREQUESTS "Rate exceeded" (a ``Fault``): google/go-containerregistry#750.
 16. The API's requests are signed for one region, by a clock that is right within five minutes:
     docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html.
@@ -411,6 +412,24 @@ class _Api:
             return self._error("AccessDeniedException", _denial(who, "ecr:TagResource", "*"))
         self.ecr.create(name, host, **asked)
         return {"repository": {"repositoryName": name, "repositoryUri": f"{host}/{name}"}}
+
+    def BatchDeleteImage(self, who: Principal, asked: dict[str, Any]) -> Reply | dict[str, Any]:  # noqa: N802  as above
+        repository = self.ecr.registries.get(self._host(who, asked), {}).get(asked["repositoryName"])
+        if repository is None:
+            return self._error("RepositoryNotFoundException", "The repository does not exist")
+        failures = []
+        for image in asked["imageIds"]:
+            digest = image["imageDigest"]
+            if digest not in repository.manifests:
+                code = "ImageNotFound"
+            elif any(f'"{digest}"' in raw.decode() for _, raw in repository.manifests.values()):
+                code = "ImageReferencedByManifestList"
+            else:
+                repository.manifests.pop(digest)
+                repository.tags = {tag: each for tag, each in repository.tags.items() if each != digest}
+                continue
+            failures.append({"imageId": image, "failureCode": code, "failureReason": f"{code}: {digest}"})
+        return {"failures": failures, "imageIds": []}
 
     def PutLifecyclePolicy(self, who: Principal, asked: dict[str, Any]) -> Reply | dict[str, Any]:  # noqa: N802  as above
         repository = self.ecr.registries.get(self._host(who, asked), {}).get(asked["repositoryName"])

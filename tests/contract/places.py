@@ -20,6 +20,7 @@ from anyarch.registry.credentials import Credential
 from anyarch.registry.layout import LayoutStore
 from anyarch.registry.store import RegistryStore
 
+from tests.fake_ecr import HOST, FakeEcr
 from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry
 from tests.memory_store import MemoryStore
 
@@ -98,6 +99,21 @@ def olareg(_folder: Path, peers: Path) -> Iterator[Place]:
 
 
 @contextmanager
+def ecr(folder: Path, _peers: Path) -> Iterator[Place]:
+    """Amazon ECR as its documents have it, under its real host name."""
+    patch = pytest.MonkeyPatch()
+    with FakeEcr(folder) as registry:
+
+        def opened(path: str) -> RegistryStore:
+            registry.use(patch)  # for every test anew: each begins with no settings at all
+            registry.create(path)
+            return RegistryStore(Repository(HOST, path))
+
+        yield Place(opened)
+    patch.undo()
+
+
+@contextmanager
 def _distribution(program: str, folder: Path, more: str = "") -> Iterator[str]:
     host = f"127.0.0.1:{_free_port()}"
     config = folder / "config.yml"
@@ -133,6 +149,7 @@ PLACES: Final[Mapping[str, Callable[[Path, Path], AbstractContextManager[Place]]
     "docker-registry 2.8 with a password": docker_registry_with_password,
     "distribution 3": distribution_v3,
     "olareg": olareg,
+    "Amazon ECR": ecr,
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anyarch.errors import DeletionUnsupportedError, NotFoundError, RegistryError
+from anyarch.registry.ecr_host import EcrHost
 from anyarch.registry.requests import Request
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ async def delete_manifest(client: Client, path: str, digest: Digest) -> bool:
         False if it was not there.
 
     Raises:
-        DeletionUnsupportedError: the registry deletes nothing by this protocol.
+        DeletionUnsupportedError: the registry deletes nothing by this protocol, and is not Amazon's.
         RegistryError: refused, or no answer.
     """
     subject = f"{client.host}/{path}@{digest}"
@@ -39,6 +40,10 @@ async def delete_manifest(client: Client, path: str, digest: Digest) -> bool:
     except RegistryError as error:
         if not _unsupported(error):
             raise
+        if (where := EcrHost.parse(client.host)) is not None:
+            from anyarch.registry.ecr_repository import delete_image  # noqa: PLC0415  no other has an API of its own
+
+            return await delete_image(where, path, digest)
         raise DeletionUnsupportedError(
             f"{client.host} deletes no manifests (status {error.facts.get('status')}); {subject} stays",
             hint=other_way(client.host),
@@ -58,8 +63,6 @@ def _unsupported(error: RegistryError) -> bool:
 
 def other_way(host: str) -> str:
     """What its users do instead: hosted services have an API or rules of their own for it."""
-    if ".dkr.ecr." in host:
-        return "Amazon ECR deletes by its own API: aws ecr batch-delete-image, or a lifecycle policy"
     if host == "ghcr.io":
         return "GitHub deletes by its own API: DELETE /orgs/ORG/packages/container/PACKAGE/versions/ID"
     if host == "docker.io":

@@ -15,6 +15,7 @@ from anyarch.errors import (
     NotFoundError,
     RegistryProtocolError,
     RegistryUnavailableError,
+    UsageError,
 )
 from anyarch.registry.ecr_advice import denied_action
 
@@ -144,6 +145,10 @@ def _not_retrieved(where: EcrHost, profile: str, error: Exception) -> AnyarchErr
     )
 
 
+def _not_valid(where: EcrHost, _profile: str, error: Exception) -> AnyarchError:
+    return UsageError(f"{where.host}: AWS's API does not take this: {_plain(str(error))}")
+
+
 def _unreached(where: EcrHost, _profile: str, error: Exception) -> AnyarchError:
     return RegistryUnavailableError(
         f"{where.service} in {where.region} does not answer ({type(error).__name__})",
@@ -161,6 +166,7 @@ _EXPLANATIONS: Final[
     ((aws.SSOError, aws.TokenRetrievalError, aws.UnauthorizedSSOTokenError), _sso),
     ((aws.CredentialRetrievalError, aws.MetadataRetrievalError, aws.ConfigParseError), _not_retrieved),
     ((aws.InvalidConfigError, aws.ConfigNotFound), _not_retrieved),
+    ((aws.ParamValidationError,), _not_valid),
     ((aws.HTTPClientError, aws.ConnectionError, aws.EndpointConnectionError), _unreached),
 )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from anyarch.errors import AnyarchError, NotFoundError
+from anyarch.errors import AnyarchError, NotFoundError, RegistryError
 from anyarch.oci.digest import Digest
 from anyarch.registry.ecr_advice import missing_advice
 from anyarch.registry.ecr_host import EcrHost
@@ -136,6 +136,36 @@ async def create(where: EcrHost, path: str, wanted: NewRepository, *, aws_profil
     if made and wanted.lifecycle_policy and not where.is_public:
         await _put_policy(account, where, name, wanted.lifecycle_policy)
     return made
+
+
+async def delete_image(where: EcrHost, path: str, digest: Digest, *, aws_profile: str = "") -> bool:
+    """Delete one image or index, with every tag that points at it; False if it was not there.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_BatchDeleteImage.html
+
+    Raises:
+        AnyarchError: AWS refuses, or an index still holds it.
+    """
+    from anyarch.registry import ecr  # noqa: PLC0415  loading the SDK takes a third of a second
+
+    account = ecr.account(where, profile=aws_profile)
+    registry = {} if where.is_public else {"registryId": where.account}
+
+    def ask(client: Any) -> Any:  # noqa: ANN401  boto3 makes clients out of data files at run time
+        return client.batch_delete_image(
+            repositoryName=where.repository_name(path), imageIds=[{"imageDigest": str(digest)}], **registry
+        )
+
+    answer = await ecr.within_deadline(lambda: account.call(f"{where.service}:BatchDeleteImage", ask), where)
+    for failure in answer.get("failures", []):
+        if failure.get("failureCode") == "ImageNotFound":
+            return False
+        raise RegistryError(
+            f"{where.host}/{path}@{digest} is not deleted: {failure.get('failureReason')}",
+            hint="an image that an index holds goes only after the index",
+            code=failure.get("failureCode"),
+        )
+    return True
 
 
 async def _put_policy(account: Any, where: EcrHost, name: str, policy: str) -> None:  # noqa: ANN401  ecr.Account, not loaded here
