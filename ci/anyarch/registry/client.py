@@ -220,6 +220,8 @@ class Client:
 
     def _advise(self, refusal: Refusal) -> str:
         """What to do about a refusal, where this kind of registry has a known remedy."""
+        if "ecr" not in self.host:  # no name of Amazon's registries; "not found" is asked for often
+            return ""
         from anyarch.registry.ecr_advice import advice  # noqa: PLC0415  only a failure needs it
 
         return advice(self.host, refusal)
