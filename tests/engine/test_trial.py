@@ -82,7 +82,7 @@ async def test_credentials_reach_the_engine_and_a_layout_needs_none(
         "ANYARCH_REGISTRY_PASSWORD": credential.password,
     }
     for ref, environ in ((f"{private}:1", account), (f"oci:{tmp_path}/dist:1", {})):
-        words = ["--entrypoint", "/usr/bin/dpkg", "--run", "--print-architecture"]
+        words = ["--entrypoint=/usr/bin/dpkg", "--run=--print-architecture"]
         status, said, trials = verify(one_engine, ref, *words, **environ)
         assert (status, trials["linux/386"]["output"]) == (0, "i386\n"), said
         assert credential.password not in said

@@ -75,6 +75,7 @@ def run_workflow(
     stand_ins: Mapping[str, Path],
     inputs: Mapping[str, str],
     password: str,
+    build_secrets: str = "",
     environ: Mapping[str, str],
     deadline_seconds: float,
 ) -> Run:
@@ -86,6 +87,7 @@ def run_workflow(
         stand_ins: What the stand-ins use in place of the world: `STAND_IN_…` by name.
         inputs: The caller's inputs.
         password: The secret REGISTRY_PASSWORD.
+        build_secrets: The secret BUILD_SECRETS.
         environ: Variables that every step sees.
         deadline_seconds: After that many the run and all its children are killed.
     """
@@ -95,17 +97,19 @@ def run_workflow(
     seen["STAND_IN_ARTIFACTS"] = str(artifacts)
     command = [
         *(str(Path(sys.executable).parent / "act"), "workflow_dispatch", "--json", "--no-skip-checkout"),
-        *("--workflows", ".github/workflows/release-example.yml", "--secret", "REGISTRY_PASSWORD"),
+        *("--workflows", ".github/workflows/release-example.yml"),
+        *("--secret", "REGISTRY_PASSWORD", "--secret", "BUILD_SECRETS"),
         *("--action-cache-path", str(work / "cache"), "--no-cache-server"),
         *(f"--platform={label}=-self-hosted" for label in sorted(RUNNER_LABELS)),
         *_local_repositories(),
         *(f"--input={name}={value}" for name, value in inputs.items()),
         *(f"--env={name}={value}" for name, value in seen.items()),
     ]
+    secrets = {"REGISTRY_PASSWORD": password, "BUILD_SECRETS": build_secrets}
     process = subprocess.Popen(
         command,
         cwd=repository,
-        env={"PATH": os.environ["PATH"], "HOME": str(work), "REGISTRY_PASSWORD": password},
+        env={"PATH": os.environ["PATH"], "HOME": str(work), **secrets},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,16 @@ RUN_SECONDS = 600
 COMMAND_SECONDS = 60
 BIN = Path(sys.executable).parent
 
+SECRET = "canary-k8 = two words"
+# The build fails where the secret is not what the caller passed.
+CHECK = f"""\
+RUN --mount=type=secret,id=token \\
+    test "$(sha256sum </run/secrets/token)" = "{sha256(SECRET.encode()).hexdigest()}  -"
+COPY count.c"""
 SETTINGS = """
+[build.secrets]
+token = "env:NOT_SET_HERE"
+
 [build.labels]
 "com.example.words" = "it's *two* words, \\"quoted\\""
 
@@ -49,6 +59,9 @@ def released(tmp_path_factory: pytest.TempPathFactory, forge: Forge) -> Released
     folder = tmp_path_factory.mktemp("act")
     checkout = working_tree(folder / "anyarch")
     example = shutil.copytree(checkout / APPLICATION, folder / "example")
+    dockerfile = (example / "Dockerfile").read_text()
+    assert "\nCOPY count.c" in dockerfile
+    (example / "Dockerfile").write_text(dockerfile.replace("COPY count.c", CHECK))
     with (example / "anyarch.toml").open("a") as config:
         config.write(SETTINGS.format(registry=forge.registry))
     application = make_repository(folder / "repository", example)
@@ -65,6 +78,7 @@ def released(tmp_path_factory: pytest.TempPathFactory, forge: Forge) -> Released
         },
         inputs={"to": repository, "tags": "1.2.3 latest", "username": forge.username},
         password=forge.password,
+        build_secrets=f"token={SECRET}\n",
         environ=forge.environ,
         deadline_seconds=RUN_SECONDS,
     )
@@ -154,8 +168,9 @@ def test_merge_by_hand_from_the_same_records_gives_the_same_index(
     assert by_hand == by_tag
 
 
-def test_the_password_is_nowhere_in_the_log_or_the_artifacts(released: Released, forge: Forge) -> None:
+def test_no_secret_is_anywhere_in_the_log_or_the_artifacts(released: Released, forge: Forge) -> None:
     assert forge.password
-    assert forge.password not in released.run.log
-    for path in released.run.artifacts.rglob("*.json"):
-        assert forge.password not in path.read_text()
+    for secret in (forge.password, SECRET):
+        assert secret not in released.run.log
+        for path in released.run.artifacts.rglob("*.json"):
+            assert secret not in path.read_text()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PASSWORD = "canary-Hk3v9"  # act masks it in its output as the runner does
+BUILD_SECRETS = "npm=canary-b7\nkey<<EOF\none\ntwo\nEOF"
 DEADLINE_SECONDS = 60
 
 AWKWARD = [
@@ -47,6 +48,7 @@ name = pathlib.Path(sys.argv[0]).name
 if sys.argv[1:] == ["version"]:
     sys.exit(print("dagger v0.21.8"))
 call = {"argv": sys.argv[1:], "password": os.environ.get("ANYARCH_REGISTRY_PASSWORD")}
+call["build_secrets"] = os.environ.get("SECRET_LINES")
 calls = pathlib.Path(os.environ["CALLS"])
 platform = os.environ.get("RECORD", "")
 (calls / f"{name}-{sys.argv[1]}-{platform}.json").write_text(json.dumps(call))
@@ -104,6 +106,7 @@ def record(folder: Path, *, failing: str = "nothing") -> Recorded:
         stand_ins={"APPLICATION": repository, "ANYARCH": anyarch, "DAGGER": anyarch / "bin" / "dagger"},
         inputs={"to": "r.example.com/it's mine", "tags": "1.2.3 latest", "username": "robot account"},
         password=PASSWORD,
+        build_secrets=BUILD_SECRETS,
         environ={"CALLS": str(calls), "MATRIX": json.dumps(MATRIX), "FAILS": failing},
         deadline_seconds=DEADLINE_SECONDS,
     )
@@ -134,7 +137,7 @@ def test_build_gets_every_planned_argument_as_one_word(whole: Recorded, platform
     ]
     assert call["argv"] == [
         *("call", "--progress=plain", "-m", "./anyarch", "build", "--source=app/examples/static/con text"),
-        *(f"--platform={platform}", *AWKWARD),
+        *(f"--platform={platform}", *AWKWARD, "--secret-lines=env:SECRET_LINES"),
         *(*publish, "--password=env:ANYARCH_REGISTRY_PASSWORD", "--run-id=1", "--run-attempt=1", "export"),
         f"--path=records/{attempt}.json",
     ]
@@ -158,6 +161,12 @@ def test_only_what_publishes_sees_the_password(whole: Recorded) -> None:
     assert seen == {"anyarch-plan-": None, "dagger-call": PASSWORD, "anyarch-merge-": PASSWORD}
     assert PASSWORD not in json.dumps([call["argv"] for call in whole.calls.values()])
     assert PASSWORD not in whole.run.log
+
+
+def test_only_the_build_sees_its_secrets(whole: Recorded) -> None:
+    seen = {name.partition("-linux")[0]: call["build_secrets"] for name, call in whole.calls.items()}
+    assert seen == {"anyarch-plan-": None, "dagger-call": BUILD_SECRETS, "anyarch-merge-": None}
+    assert "canary-b7" not in whole.run.log
 
 
 def test_a_platform_that_fails_stops_no_other_and_nothing_is_merged(tmp_path: Path) -> None:

@@ -33,6 +33,9 @@ Secret: TypeAlias = Annotated[
 SecretId: TypeAlias = Annotated[
     list[str] | None, Doc("The id under which the Dockerfile mounts it: one for each --secret, in order")
 ]
+SecretLines: TypeAlias = Annotated[
+    dagger.Secret | None, Doc("Values in place of --secret's: a secret with a line ID=value for each")
+]
 Exclude: TypeAlias = Annotated[list[str] | None, Doc("A pattern of files to leave out of the context")]
 Revision: TypeAlias = Annotated[str, Doc("The commit that is built")]
 Tags: TypeAlias = Annotated[list[str] | None, Doc("A tag to point at the index")]
@@ -59,6 +62,7 @@ class Anyarch:
         annotation: Annotation = None,
         secret: Secret = None,
         secret_id: SecretId = None,
+        secret_lines: SecretLines = None,
         exclude: Exclude = None,
         plan: Annotated[str, Doc("The digest of the plan that this build is part of")] = "",
         revision: Revision = "",
@@ -75,6 +79,7 @@ class Anyarch:
             annotation=annotation,
             secret=secret,
             secret_id=secret_id,
+            secret_lines=secret_lines,
             revision=revision,
             plan=plan,
         )
@@ -120,6 +125,7 @@ class Anyarch:
         annotation: Annotation = None,
         secret: Secret = None,
         secret_id: SecretId = None,
+        secret_lines: SecretLines = None,
         exclude: Exclude = None,
         revision: Revision = "",
         username: Username = "",
@@ -143,6 +149,7 @@ class Anyarch:
             annotation=annotation,
             secret=secret,
             secret_id=secret_id,
+            secret_lines=secret_lines,
             revision=revision,
         )
         records = await published(recipe, [each.platform for each in expected], place)

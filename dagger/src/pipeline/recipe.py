@@ -45,6 +45,7 @@ class Recipe:
         annotation: Sequence[str] | None = None,
         secret: Sequence[dagger.Secret] | None,
         secret_id: Sequence[str] | None,
+        secret_lines: dagger.Secret | None = None,
         revision: str,
         plan: str = "",
     ) -> Self:
@@ -62,7 +63,7 @@ class Recipe:
             arguments=words.pairs(build_arg, flag="--build-arg"),
             labels=words.pairs(label, flag="--label"),
             annotations=words.pairs(annotation, flag="--annotation"),
-            secrets=await words.named_secrets(secret, secret_id),
+            secrets=await words.named_secrets(secret, secret_id, secret_lines),
             plan=words.plan_digest(plan),
             revision=words.revision(revision),
         )

@@ -8,6 +8,7 @@ from anyarch.oci.digest import Digest
 from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Tag
 from anyarch.release.plan import PlannedPlatform, parse_revision
+from anyarch.release.secret_lines import parse_secret_lines
 from dagger import dag
 
 
@@ -66,12 +67,17 @@ def revision(word: str) -> str | None:
 
 
 async def named_secrets(
-    secrets: Sequence[dagger.Secret] | None, names: Sequence[str] | None
+    secrets: Sequence[dagger.Secret] | None, names: Sequence[str] | None, lines: dagger.Secret | None = None
 ) -> list[dagger.Secret]:
     """Give each secret the id that the Dockerfile's ``--mount=type=secret,id=…`` asks for.
 
+    Args:
+        secrets: One for each id.
+        names: The ids.
+        lines: Values for some ids, in place of those secrets, which are not read then.
+
     Raises:
-        UsageError: not as many ids as secrets.
+        UsageError: not as many ids as secrets, or lines that cannot be understood.
     """
     secrets, names = secrets or (), names or ()
     if len(secrets) != len(names):
@@ -79,5 +85,8 @@ async def named_secrets(
             f"{len(secrets)} --secret, but {len(names)} --secret-id",
             hint="give one --secret-id for each --secret, in the same order",
         )
-    together = zip(names, secrets, strict=True)
-    return [dag.set_secret(name, await secret.plaintext()) for name, secret in together]
+    given = parse_secret_lines(await lines.plaintext(), known=names) if lines else {}
+    return [
+        dag.set_secret(name, given[name] if name in given else await secret.plaintext())
+        for name, secret in zip(names, secrets, strict=True)
+    ]

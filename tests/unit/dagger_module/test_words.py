@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import pytest
 from anyarch.errors import UsageError
 from anyarch.oci.platforms import Platform
@@ -7,6 +9,9 @@ from anyarch.oci.reference import Tag
 from hypothesis import given
 from hypothesis import strategies as st
 from pipeline import words
+
+if TYPE_CHECKING:
+    import dagger
 
 NAMES = st.text(st.characters(exclude_characters="="), min_size=1)
 
@@ -56,3 +61,27 @@ def test_a_tag_named_twice_is_one_tag() -> None:
 async def test_secrets_and_ids_must_be_pairs() -> None:
     with pytest.raises(UsageError, match="0 --secret, but 1 --secret-id"):
         await words.named_secrets(None, ["npm"])
+
+
+@pytest.mark.anyio
+async def test_lines_come_before_a_secrets_own_place_which_is_not_read_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Secret:
+        def __init__(self, text: str | None) -> None:
+            self.text = text
+
+        async def plaintext(self) -> str:
+            assert self.text is not None, "there is nothing to read"
+            return self.text
+
+    class Engine:
+        def set_secret(self, name: str, plaintext: str) -> tuple[str, str]:
+            return name, plaintext
+
+    monkeypatch.setattr(words, "dag", Engine())
+    secrets = cast("list[dagger.Secret]", [Secret(None), Secret("own")])
+    lines = cast("dagger.Secret", Secret("npm=given"))
+    read = await words.named_secrets(secrets, ["npm", "key"], lines)
+    assert cast("object", read) == [("npm", "given"), ("key", "own")]
+    assert cast("object", await words.named_secrets(secrets[1:], ["key"])) == [("key", "own")]
