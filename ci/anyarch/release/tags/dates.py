@@ -51,8 +51,8 @@ def _week(at: datetime) -> tuple[int, int]:
     """Year and week as America counts: from Sunday, and the week with 1 January is the first."""
     first = at.replace(month=1, day=1)
     week = (_day_of_year(at) - 1 + _weekday(first)) // 7 + 1
-    last_days = 7 - _weekday(at)
-    if at.month == 12 and at.day + last_days > 31:  # the week reaches into January
+    saturday = at.day + 6 - _weekday(at)
+    if at.month == 12 and saturday > 31:  # the week reaches into January
         return at.year + 1, 1
     return at.year, week
 
@@ -132,7 +132,7 @@ _ORDINAL: Final[Mapping[str, Callable[[datetime], int]]] = {
 }
 # A text in brackets, a word behind a backslash, which is itself, or the longest word there is.
 _WORDS: Final = sorted((*_PLAIN, *_ORDINAL), key=len, reverse=True)
-_WORD: Final = re.compile(rf"\[([^\[\]]*)\]|(\\?)({'|'.join(_WORDS)}|S{{1,9}})", re.DOTALL)
+_WORD: Final = re.compile(rf"\[([^\[\]]*)\]|(\\?)({'|'.join(_WORDS)}|S{{1,9}}|.)", re.DOTALL)
 _LONG_WORD: Final = re.compile(r"(\[[^\[\]]*\])|(\\?)(LTS|LT|L{1,4}|l{1,4})", re.DOTALL)
 
 
@@ -160,7 +160,7 @@ def time_zone(name: str) -> ZoneInfo:
     """
     try:
         return ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise UsageError(
             f"{name[:80]!r} is not a time zone",
             hint="expected a name such as UTC, Europe/Paris or Asia/Tokyo",
@@ -177,7 +177,7 @@ def _write(found: re.Match[str], at: datetime) -> str:
         return _ordinal(_ORDINAL[word](at))
     if word.startswith("S"):
         return f"{at.microsecond // 1000:03}{'0' * 6}"[: len(word)]
-    return _PLAIN[word](at)
+    return _PLAIN[word](at) if word in _PLAIN else word
 
 
 def _ordinal(number: int) -> str:

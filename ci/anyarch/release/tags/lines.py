@@ -49,7 +49,7 @@ def attributes(text: str) -> list[tuple[str, str]]:
     read = []
     for field in _fields(text):
         key, equals, value = field.partition("=")
-        if key and equals:
+        if key and equals and "{{" not in key:
             read.append((key.strip().lower(), value.strip()))
         else:
             read.append(("", field.strip()))

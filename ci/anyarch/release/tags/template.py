@@ -115,7 +115,7 @@ def _expression(found: re.Match[str], names: Collection[str]) -> Expression:
     read = _BODY.fullmatch(body.removeprefix("&").strip())
     name = read["name"] if read else body
     if read is None or name not in names:
-        near = nearest(name, names)
+        near = None if name in GLOBALS else nearest(name, names)
         known = f"did you mean {{{{{near}}}}}?" if near else f"known here: {', '.join(sorted(names))}"
         raise UsageError(f"{found[0][:80]}: unknown expression; {known}")
     plain = unescaped is not None or body.startswith("&")
