@@ -18,7 +18,7 @@ from anyarch.cli.main import run
 from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Tag
 from anyarch.registry.layout import LayoutStore
-from anyarch.release.config import Config
+from anyarch.release.config import Config, parse_config
 from anyarch.release.plan import make_plan
 from anyarch.release.record import Record
 
@@ -264,13 +264,13 @@ def test_a_published_run_is_merged_in_the_registry(
     assert "--password=env:ANYARCH_REGISTRY_PASSWORD" in note["argv"]
 
 
-def publish_all(bench: Bench, destination: str) -> None:
+def publish_all(bench: Bench, destination: str, config: Config | None = None) -> None:
     """Have the images in the registry, as the engine's push would leave them, and records about them."""
     from anyarch.cli.words import credential_from
     from anyarch.registry.stores import open_store
 
     platforms = (Platform.parse(AMD), Platform.parse(ARM))
-    plan = make_plan(Config(), platforms=platforms, destination=destination)
+    plan = make_plan(config or Config(), platforms=platforms, destination=destination)
     bench.dagger.builds(AMD, ARM, plan=str(plan.digest))
 
     async def push() -> None:
@@ -279,6 +279,23 @@ def publish_all(bench: Bench, destination: str) -> None:
 
     anyio.run(push)
     bench.dagger.records(destination, AMD, ARM)
+
+
+def test_an_older_ci_run_moves_a_tag_only_by_force(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = "[build]\nlabels = { older = '1' }\n"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_RUN_ATTEMPT", "1")
+    with FakeRegistry() as registry:
+        destination = f"{registry.host}/team/app"
+        words = ["--to", destination, "--tag", "latest"]
+        publish_all(bench, destination)
+        monkeypatch.setenv("GITHUB_RUN_ID", "9")
+        assert bench.run(*words) == 0
+        (bench.app / "anyarch.toml").write_text(older)
+        publish_all(bench, destination, parse_config(older, path="anyarch.toml"))
+        monkeypatch.setenv("GITHUB_RUN_ID", "8")
+        assert bench.run(*words) == 37
+        assert bench.run(*words, "--force") == 0
 
 
 @pytest.mark.parametrize(
