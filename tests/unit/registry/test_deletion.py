@@ -72,7 +72,6 @@ async def test_an_answer_that_was_lost_is_asked_for_again() -> None:
 @pytest.mark.parametrize(
     ("host", "way"),
     [
-        pytest.param("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "batch-delete-image", id="ECR"),
         pytest.param("ghcr.io", "packages/container", id="GitHub"),
         pytest.param("docker.io", "hub.docker.com", id="Docker Hub"),
         pytest.param("registry.example.com", "operator", id="any other"),

@@ -43,6 +43,18 @@ short-sha-length = 12
 [registries."localhost:5000"]
 insecure = true
 
+[registries."123456789012.dkr.ecr.eu-west-1.amazonaws.com"]
+aws-profile = "prod"
+
+[registries."123456789012.dkr.ecr.eu-west-1.amazonaws.com".create]
+mutability = "immutable"
+exceptions = ["latest", "pr-*"]
+scan-on-push = true
+encryption = "KMS"
+kms-key = "alias/images"
+tags = { team = "shop" }
+lifecycle-policy = "ecr-lifecycle.json"
+
 [registries."registry.example.com"]
 insecure = false
 """

@@ -1,0 +1,123 @@
+"""Host names of Amazon ECR, read into account, region and endpoint."""
+
+from __future__ import annotations
+
+import pytest
+from anyarch.registry.ecr_advice import create_command
+from anyarch.registry.ecr_host import EcrHost
+from hypothesis import given
+from hypothesis import strategies as st
+
+REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-3", "us-gov-west-1", "cn-northwest-1", "us-isob-east-1")
+
+
+@pytest.mark.parametrize(
+    ("host", "region", "partition", "fips", "dual_stack"),
+    [
+        pytest.param(
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com", "eu-west-1", "aws", False, False, id="private"
+        ),
+        pytest.param(
+            "123456789012.dkr.ecr-fips.us-east-2.amazonaws.com", "us-east-2", "aws", True, False, id="FIPS"
+        ),
+        pytest.param(
+            "123456789012.dkr.ecr.us-gov-west-1.amazonaws.com",
+            "us-gov-west-1",
+            "aws-us-gov",
+            False,
+            False,
+            id="GovCloud",
+        ),
+        pytest.param(
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn",
+            "cn-north-1",
+            "aws-cn",
+            False,
+            False,
+            id="China",
+        ),
+        pytest.param(
+            "123456789012.dkr-ecr.eu-west-1.on.aws", "eu-west-1", "aws", False, True, id="dual-stack"
+        ),
+        pytest.param(
+            "123456789012.dkr-ecr-fips.us-gov-east-1.on.aws",
+            "us-gov-east-1",
+            "aws-us-gov",
+            True,
+            True,
+            id="GovCloud, FIPS and dual-stack",
+        ),
+        pytest.param(
+            "123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
+            "cn-north-1",
+            "aws-cn",
+            False,
+            True,
+            id="China, dual-stack",
+        ),
+    ],
+)
+def test_a_private_registry_is_known_by_its_name(
+    host: str, region: str, partition: str, fips: bool, dual_stack: bool
+) -> None:
+    assert EcrHost.parse(host) == EcrHost(
+        host=host,
+        service="ecr",
+        account="123456789012",
+        region=region,
+        partition=partition,
+        fips=fips,
+        dual_stack=dual_stack,
+    )
+
+
+@pytest.mark.parametrize("host", ["public.ecr.aws", "ecr-public.aws.com"])
+def test_the_public_registry_is_asked_in_one_region(host: str) -> None:
+    found = EcrHost.parse(host)
+    assert found is not None
+    assert (found.service, found.region, found.account) == ("ecr-public", "us-east-1", "")
+    assert found.repository_name("alias/team/app") == "team/app"
+    assert (
+        create_command(found, "alias/app")
+        == "aws ecr-public create-repository --region us-east-1 --repository-name app"
+    )
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "registry.example.com",
+        "localhost:5000",
+        "",
+        "dkr.ecr.eu-west-1.amazonaws.com",
+        "12345.dkr.ecr.eu-west-1.amazonaws.com",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com:443",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com.example.com",
+        "123456789012.dkr.ecr.eu-west-1.example.com",
+        "123456789012xdkr.ecr.eu-west-1.amazonaws.com",
+        "123456789012.dkr.ecr.eu-west-1.on.aws",
+        "123456789012.dkr-ecr.eu-west-1.amazonaws.com",
+        "evil.com/123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com\n",
+        "\uff11\uff12\uff13456789012.dkr.ecr.eu-west-1.amazonaws.com",
+        "s3.eu-west-1.amazonaws.com",
+        "public.ecr.aws.example.com",
+    ],
+)
+def test_no_other_host_is_taken_for_one(host: str) -> None:
+    """A stranger's host must never be shown a token of AWS."""
+    assert EcrHost.parse(host) is None
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    found = EcrHost.parse(text)
+    assert found is None or found.host == text
+
+
+@given(st.integers(0, 10**12 - 1), st.sampled_from(REGIONS), st.booleans())
+def test_account_and_region_come_back_out_of_any_name(number: int, region: str, fips: bool) -> None:
+    account, suffix = f"{number:012d}", "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+    found = EcrHost.parse(f"{account}.dkr.ecr{'-fips' if fips else ''}.{region}.{suffix}")
+    assert found is not None
+    assert (found.account, found.region, found.fips) == (account, region, fips)
