@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -112,6 +112,18 @@ def an_attestation(about: BuiltImage, *, statement: bytes = b'{"predicate": {}}'
     return BuiltImage(
         manifest, Platform("unknown", "unknown"), MappingProxyType(blobs), MappingProxyType(marks)
     )
+
+
+def a_referrer(subject: Manifest, content: bytes) -> BuiltImage:
+    """An artifact about a manifest."""
+    image = an_image(files={"signature": content})
+    document = dict(image.manifest.document) | {
+        "subject": subject.descriptor.to_oci(),
+        "artifactType": "application/vnd.example.signature",
+    }
+    manifest = Manifest.from_bytes(strict_json.dumps(document))
+    assert isinstance(manifest, Image)
+    return replace(image, manifest=manifest)
 
 
 def an_index(

@@ -489,7 +489,8 @@ class _EcrHandler(Handler):
         ecr = self.registry
         assert isinstance(ecr, FakeEcr)
         self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        context = _context(ecr.authority, self.path.rpartition(":")[0])
+        with ecr.lock:  # several first connections at once would write one certificate over another
+            context = _context(ecr.authority, self.path.rpartition(":")[0])
         try:
             self.connection = context.wrap_socket(self.connection, server_side=True)
         except OSError:  # a client that goes away, or trusts nobody

@@ -13,9 +13,8 @@ from anyarch.errors import (
     PlanMismatchError,
     RegistryUnavailableError,
 )
-from anyarch.oci import strict_json
 from anyarch.oci.descriptor import Descriptor
-from anyarch.oci.manifest import Image, Index, Manifest
+from anyarch.oci.manifest import Index
 from anyarch.oci.media_type import MediaType
 from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Tag
@@ -27,12 +26,13 @@ from anyarch.release.ledger import Mover
 from anyarch.release.references import Reference
 from anyarch.release.verify import verify
 
-from tests.builders import an_attestation, an_image, an_index, upload
+from tests.builders import a_referrer, an_attestation, an_image, an_index, upload
 from tests.memory_store import MemoryStore
 from tests.releases import REPOSITORY, THREE, a_build, a_plan, a_record, a_store, planned, puts, released
 
 if TYPE_CHECKING:
     from anyarch.oci.digest import Digest
+    from anyarch.oci.manifest import Manifest
     from anyarch.release.assemble import Assembly
 
     from tests.builders import BuiltImage
@@ -391,15 +391,3 @@ async def test_what_refers_to_an_image_comes_along() -> None:
     found = await store.get(Tag(f"sha256-{AMD64.digest.hex}"))
     assert isinstance(found, Index)
     assert [each.digest for each in found.manifests] == [signature.digest]
-
-
-def a_referrer(subject: Manifest, content: bytes) -> BuiltImage:
-    """An artifact about a manifest."""
-    image = an_image(files={"signature": content})
-    document = dict(image.manifest.document) | {
-        "subject": subject.descriptor.to_oci(),
-        "artifactType": "application/vnd.example.signature",
-    }
-    manifest = Manifest.from_bytes(strict_json.dumps(document))
-    assert isinstance(manifest, Image)
-    return replace(image, manifest=manifest)
