@@ -6,8 +6,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly UV_VERSION=0.13.9
 readonly PACKAGES=(
-  ca-certificates debian-archive-keyring dnsmasq-base docker-registry git iproute2 iptables mmdebstrap mount
-  nftables pigz procps qemu-user-static ripgrep runc skopeo umoci util-linux xz-utils zstd
+  buildah ca-certificates debian-archive-keyring dnsmasq-base docker-registry git iproute2 iptables mmdebstrap
+  mount nftables pigz procps qemu-user-static ripgrep runc skopeo umoci util-linux xz-utils zstd
 )
 readonly POLICY=/usr/sbin/policy-rc.d
 

@@ -157,3 +157,17 @@ def test_a_reader_inspects_and_pulls_each_platform(
 
 def test_crane_finds_nothing_to_object_to(published: Published, peers: Path, tmp_path: Path) -> None:
     ask("crane validate --remote={ref}", published, peers, BUILDS[0], tmp_path)
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=NAMES)
+def test_buildah_pulls_each_platform_and_says_of_it_what_we_say(
+    published: Published, peers: Path, build: BuiltImage, tmp_path: Path
+) -> None:
+    """It unpacks what it pulls, into a storage of its own: digest and config are compared, not blobs."""
+    storage = f"buildah --root={tmp_path}/root --runroot={tmp_path}/run --storage-driver=vfs"
+    pull = "pull --quiet --tls-verify=false --os=linux --arch={arch} --variant={variant} docker://{ref}"
+    image = ask(f"{storage} {pull}", published, peers, build, tmp_path / "x").decode().strip()
+    said = json.loads(ask(f"{storage} inspect --type=image {image}", published, peers, build, tmp_path / "x"))
+    assert said["FromImageDigest"] == str(build.digest)
+    assert said["Config"].encode() == build.blobs[build.manifest.config.digest]
+    assert json.loads(said["Manifest"]) == json.loads(build.manifest.raw)
