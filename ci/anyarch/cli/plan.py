@@ -14,10 +14,11 @@ from anyarch.cli import output, words
 from anyarch.cli.happening import tag_context
 from anyarch.cli.project import Project
 from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.release.labels import PREFIX
 from anyarch.release.plan import Plan, make_plan, tags_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from anyarch.engine.select import Choice
     from anyarch.oci.platforms import Platform
@@ -108,7 +109,7 @@ def _settings(planned: Plan, project: Project, *, to: str, tag: Sequence[str]) -
         ("target", build.target or "(last stage)", _why("", build.target)),
         ("args", " ".join(build.args) or "-", _why("", build.args)),
         ("secrets", " ".join(build.secrets) or "-", _why("", build.secrets)),
-        ("labels", " ".join(build.labels) or "-", "git" if project.config.oci_labels else "anyarch.toml"),
+        ("labels", _names(build.labels), "git" if project.config.oci_labels else "anyarch.toml"),
         ("revision", planned.revision or output.UNKNOWN, "git"),
     ]
 
@@ -163,6 +164,10 @@ def _say_table(
     output.say(f"\nplan {planned.digest}")
     if planned.destination.startswith(LAYOUT_PREFIX) and not planned.tags:
         output.say("a layout gets the tag latest where none is asked for")
+
+
+def _names(labels: Iterable[str]) -> str:
+    return " ".join(name.removeprefix(PREFIX) for name in labels) or "-"
 
 
 def _why(flag: object, configured: object) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from anyarch.release.tags.context import Context
     from anyarch.release.tags.template import Template
 
+_NO_DEFAULT_BRANCH: Final = "the default branch is not known: git remote set-head origin --auto"
 _NOT_IN_A_TAG: Final = re.compile(r"[^a-zA-Z0-9._-]+")
 
 
@@ -92,7 +93,7 @@ def _apply(rule: Rule, rules: TagRules, context: Context) -> _Value | str:
     if enabled not in {"true", "false"}:
         raise ConfigError(f"{rule.where} {rule.text!r}: enable is {enabled!r}; expected true or false")
     if enabled == "false":
-        return "disabled" if rule.enable.fixed else "disabled: its enable= is false here"
+        return _disabled(rule, context)
     found = _FINDERS[rule.type](rule, rules, context)
     if isinstance(found, str):
         return found
@@ -100,6 +101,14 @@ def _apply(rule: Rule, rules: TagRules, context: Context) -> _Value | str:
     suffix = rules.flavor.suffix if rule.suffix is None else rule.suffix
     text = f"{expanded(prefix)}{found.text}{expanded(suffix)}"
     return _Value(text, found.latest) if text else "its value is empty"
+
+
+def _disabled(rule: Rule, context: Context) -> str:
+    if rule.enable.fixed is not None:
+        return "disabled"
+    asks = any("default_branch" in each.name for each in rule.enable.expressions)
+    unknown = f"; {_NO_DEFAULT_BRANCH}" if asks and not context.default_branch else ""
+    return f"disabled: its enable= is false here{unknown}"
 
 
 def _schedule(rule: Rule, rules: TagRules, context: Context) -> _Value | str:
@@ -169,7 +178,7 @@ def _edge(rule: Rule, _: TagRules, context: Context) -> _Value | str:
     if not context.branch:
         return _not_a("branch", context)
     if not branch:
-        return "the default branch is not known: write branch=…"
+        return f"{_NO_DEFAULT_BRANCH}; or write branch=…"
     return _Value("edge") if branch == context.branch else f"the branch is {context.branch}, not {branch}"
 
 

@@ -89,13 +89,16 @@ class Template:
     @property
     def fixed(self) -> str | None:
         """The text, if there is no expression in it."""
-        if any(isinstance(part, Expression) for part in self.parts):
-            return None
-        return "".join(map(str, self.parts))
+        return None if self.expressions else "".join(map(str, self.parts))
+
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        """The expressions in it."""
+        return tuple(part for part in self.parts if isinstance(part, Expression))
 
     def is_only(self, name: str) -> bool:
         """Whether this is one expression and nothing else."""
-        return len(self.parts) == 1 and isinstance(self.parts[0], Expression) and self.parts[0].name == name
+        return len(self.parts) == 1 and [each.name for each in self.expressions] == [name]
 
     def render(self, value: Callable[[Expression], str]) -> str:
         """Write the text; ``value`` says what an expression stands for."""

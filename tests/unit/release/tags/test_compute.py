@@ -124,7 +124,11 @@ def test_a_rule_without_a_tag_says_why(rule: str, ref: str, said: str) -> None:
 def test_what_is_not_known_gives_no_tag() -> None:
     (edge,) = computed("type=edge", happened("refs/heads/x", default_branch="")).outcomes
     (sha,) = computed("type=sha", happened("refs/heads/x", sha="")).outcomes
-    assert "write branch=" in edge.reason
+    (latest,) = computed(
+        "x,enable={{is_default_branch}}", happened("refs/heads/x", default_branch="")
+    ).outcomes
+    assert "set-head origin --auto; or write branch=" in edge.reason
+    assert "set-head origin --auto" in latest.reason
     assert "the commit is not known" in sha.reason
 
 
