@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
-
-import anyio
+from typing import TYPE_CHECKING, Protocol
 
 from anyarch.cli import journal_lines as lines
 from anyarch.cli.interrupt import StoppedError
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from anyarch.oci.descriptor import Descriptor
     from anyarch.oci.manifest import Manifest
     from anyarch.oci.store import Store
-
-# As many as a registry's client sends at once: what waits behind them has not begun.
-WRITES_AT_ONCE_MAX: Final = 32
 
 
 class Notes(Protocol):
@@ -51,7 +46,6 @@ class JournaledStore:
     def __init__(self, store: Store, notes: Notes) -> None:
         self._store = store
         self._notes = notes
-        self._places = anyio.Semaphore(WRITES_AT_ONCE_MAX)
         self._seen: dict[Tag, Was] = {}
 
     @property
@@ -84,19 +78,17 @@ class JournaledStore:
             await self._store.put(target, manifest)
             return
         was = self._seen.get(target, "unknown") if isinstance(target, Tag) else "new"
-        async with self._places:
-            await self._before(lines.write(target, manifest.digest, was))
-            await self._store.put(target, manifest)
-            self._notes.after(lines.done(target))
+        await self._before(lines.write(target, manifest.digest, was))
+        await self._store.put(target, manifest)
+        self._notes.after(lines.done(target))
         if isinstance(target, Tag):
             self._seen[target] = manifest.digest
 
     async def delete(self, digest: Digest) -> bool:
         """Remove a manifest, after that was written down."""
-        async with self._places:
-            await self._before(lines.delete(digest))
-            was_there = await self._store.delete(digest)
-            self._notes.after(lines.done(digest))
+        await self._before(lines.delete(digest))
+        was_there = await self._store.delete(digest)
+        self._notes.after(lines.done(digest))
         return was_there
 
     async def has_blob(self, blob: Descriptor) -> bool:
@@ -126,8 +118,8 @@ class JournaledStore:
     async def _before(self, line: Mapping[str, object]) -> None:
         """Write a line down; once we are to stop, begin nothing.
 
-        Writes are shielded from cancellation, so that one under way is finished. Those that wait for
-        their turn learn here that they were cancelled long ago.
+        Writes are shielded from cancellation, so that one under way is finished. One that was only being
+        written down learns here that it was cancelled meanwhile.
         """
         if not self._notes.stopped:
             await self._notes.before(line)
