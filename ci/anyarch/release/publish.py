@@ -153,11 +153,13 @@ async def merge(
     if dry_run:
         return release
     moves = to_move | ledger.unrecorded(before, release.digest)
-    await both(
-        partial(_write_index, store, decision.index, is_there=is_there, tell=tell),
-        partial(prepare, store, ledger, moves, mover),
-    )
-    await _move(store, decision.index, before, to_move, tell)
+
+    async def point() -> None:
+        await _write_index(store, decision.index, is_there=is_there, tell=tell)
+        await _move(store, decision.index, before, to_move, tell)
+
+    # What histories need is three requests one after another: as many as index and tags take.
+    await both(point, partial(prepare, store, ledger, moves, mover))
     _, now = await both(
         partial(read_back, store, release.digest, to_move), partial(read_again, store, ledger, to_move, mover)
     )

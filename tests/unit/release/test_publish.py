@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from anyarch.oci.descriptor import Descriptor
+    from anyarch.oci.store import Store
     from anyarch.release.publish import Release
     from anyarch.release.record import Record
 
@@ -185,6 +186,21 @@ async def test_manifest_config_and_tags_are_asked_for_at_the_same_time() -> None
     # read tags back; write histories
     assert rounds == 8
     assert await count_rounds(lambda: merge(store, records, tags=TAGS)) == 2
+
+
+async def test_the_blob_for_histories_is_brought_beside_index_and_tags() -> None:
+    """A registry is asked for it, opened for it and given it: three requests that nobody waits for."""
+
+    class Thorough(MemoryStore):
+        async def copy_blob(self, blob: Descriptor, source: Store) -> bool:
+            await self.has_blob(blob)
+            await self.has_blob(blob)
+            return await super().copy_blob(blob, source)
+
+    plain, records = await three_builds()
+    store = Thorough()
+    store.blobs, store.manifests = plain.blobs, plain.manifests
+    assert await count_rounds(lambda: merge(store, records, tags=TAGS)) == 8
 
 
 async def count_rounds(run: Callable[[], Awaitable[object]]) -> int:
