@@ -74,6 +74,7 @@ class Switches:
     upload_location: str = ""  # the whole Location, as it stands
     blob_redirect: str = ""  # blobs are read from this origin
     mounts: bool = True
+    chunks: bool = True  # uploads in parts, and what they have so far; False: 405
     head_digest: bool = True
     head_manifests: bool = True  # False: 405
     head_denied: bool = False  # 403 without a body, as ECR
@@ -274,9 +275,14 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         parts = urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        length = int(self.headers.get("Content-Length", "0"))
+        body = self._read(length)
         seen = Seen(self.command, parts.path, parts.query, dict(self.headers.items()), body)
         registry = self.registry
+        if len(body) < length:  # who sent it has gone
+            registry.repositories.uploads.keep(parts.path.rpartition("/")[2], body)
+            self.close_connection = True
+            return
         fault = registry.note(seen)
         if fault is None:
             self._send(registry.reply(seen))
@@ -285,12 +291,21 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815  the base class looks for them
 
+    def _read(self, length: int) -> bytes:
+        """As many bytes, or fewer if the connection breaks."""
+        body = bytearray()
+        with suppress(OSError):
+            while len(body) < length and (part := self.rfile.read1(length - len(body))):
+                body += part
+        return bytes(body)
+
     def _misbehave(self, fault: Fault, seen: Seen) -> None:
         registry = self.registry
         if fault.action == "reset before":
             self._reset()
         elif fault.action == "status":
-            self._send(failure(fault.status, fault.code, "scripted", fault.headers))
+            refused = failure(fault.status, fault.code, "scripted", fault.headers)
+            self._send(refused if fault.status >= 300 else Reply(fault.status, fault.headers))
         elif fault.action == "echo":
             self._send(failure(fault.status, fault.code, f"you sent {seen.authorization}", fault.headers))
         elif fault.action == "expired token":
@@ -326,6 +341,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _head(self, reply: Reply) -> bytes:
         headers = {"Content-Length": str(len(reply.body)), "Set-Cookie": COOKIE, **reply.headers}
+        if reply.status == 204:
+            headers.pop("Content-Length")
         lines = [f"HTTP/1.1 {reply.status} {'OK' if reply.status < 400 else 'No'}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

@@ -91,7 +91,9 @@ class Repositories:
 
     def __init__(self) -> None:
         self.by_name: dict[str, Repository] = {}
-        self._sessions: set[str] = set()
+        from tests.fake_uploads import Uploads  # it needs the words of this module
+
+        self.uploads = Uploads()
 
     def reply(self, seen: Seen, switches: Switches) -> Reply | None:
         if (storage := _STORAGE.fullmatch(seen.path)) is not None:
@@ -149,7 +151,7 @@ class Repositories:
 
     def _put_manifest(self, seen: Seen, name: str, reference: str, switches: Switches) -> Reply:
         repository = self.by_name.setdefault(name, Repository())
-        digest = _digest(seen.body)
+        digest = digest_of(seen.body)
         media_type = {key.lower(): value for key, value in seen.headers.items()}.get("content-type", "")
         refusal = _refusal(repository, seen.body, media_type)
         if refusal is not None:
@@ -217,28 +219,32 @@ class Repositories:
     def _upload(self, seen: Seen, name: str, session: str, switches: Switches) -> Reply | None:
         if seen.method == "POST" and not session:
             return self._begin(seen, name, switches)
-        return self._finish(seen, name, session) if seen.method == "PUT" else None
+        answers: dict[str, Callable[[], Reply]] = {"PUT": lambda: self._finish(seen, name, session)}
+        if switches.chunks:
+            answers["GET"] = lambda: self.uploads.status(seen, session)
+            answers["PATCH"] = lambda: self.uploads.chunk(seen, session)
+            answers["DELETE"] = lambda: self.uploads.cancel(session)
+        elif seen.method in {"GET", "PATCH", "DELETE"}:
+            return failure(405, "UNSUPPORTED", "in one piece only")
+        answer = answers.get(seen.method)
+        return answer() if answer else None
 
     def _begin(self, seen: Seen, name: str, switches: Switches) -> Reply:
         mounted = self.by_name.get(seen.argument("from"), Repository()).blobs.get(seen.argument("mount"))
         if mounted is not None and switches.mounts:
             self.by_name.setdefault(name, Repository()).blobs[seen.argument("mount")] = mounted
             return Reply(201, {"Location": f"/v2/{name}/blobs/{seen.argument('mount')}"})
-        session = secrets.token_hex(8)
-        self._sessions.add(session)
+        session = self.uploads.begin()
         location = f"/v2/{name}/blobs/uploads/{session}?_state=canary-state%3D%3D"
         if switches.upload_origin:
             location = f"{switches.upload_origin}/storage/{name}/upload/{session}"
         return Reply(202, {"Location": switches.upload_location or location})
 
     def _finish(self, seen: Seen, name: str, session: str) -> Reply:
-        if session not in self._sessions:
-            return failure(404, "BLOB_UPLOAD_UNKNOWN", "upload session unknown or used")
-        self._sessions.discard(session)
-        digest = seen.argument("digest")
-        if _digest(seen.body) != digest:
-            return failure(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
-        self.by_name.setdefault(name, Repository()).blobs[digest] = seen.body
+        digest, content = seen.argument("digest"), self.uploads.finish(seen, session)
+        if isinstance(content, Reply):
+            return content
+        self.by_name.setdefault(name, Repository()).blobs[digest] = content
         return Reply(201, {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest})
 
     def _storage(self, seen: Seen, match: re.Match[str]) -> Reply | None:
@@ -291,5 +297,5 @@ def _missing(repository: Repository, document: dict[str, Any]) -> str | None:
     return None
 
 
-def _digest(content: bytes) -> str:
+def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -48,9 +48,10 @@ def _value(name: str, environ: Mapping[str, str]) -> str:
 
 def _checked(value: str, name: str) -> str:
     url = value if "://" in value else f"http://{value}"
+    scheme = url.partition("://")[0].lower()
     try:
         parts = urlsplit(url)
-        usable = parts.scheme.lower() in _SCHEMES and bool(parts.hostname) and parts.port != 0
+        usable = scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or " " in url:
@@ -59,7 +60,7 @@ def _checked(value: str, name: str) -> str:
             f"{name} does not hold the URL of a proxy",
             hint=f"for example {name}=http://proxy.example.com:3128; unset it to go without",
         )
-    if parts.scheme.lower().startswith("socks") and importlib.util.find_spec("socksio") is None:
+    if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise RegistryUnavailableError(
             f"{name} names a SOCKS proxy, and the package socksio, which speaks to such, is not installed",
             hint="pip install socksio, or use an HTTP proxy",

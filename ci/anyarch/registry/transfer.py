@@ -1,20 +1,13 @@
-"""Blobs on their way: downloads that resume, uploads in one piece, mounts between repositories.
-
-An upload is POST, then one PUT with everything: the only form that every registry takes (ECR answers
-201 to chunks and drops all but the first). After any failure the chain starts again at "is it there?",
-and never at an upload URL that was used before.
-"""
+"""Blobs on their way: downloads that resume, uploads (``upload``), and whether one is there at all."""
 
 from __future__ import annotations
 
 import re
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote
 
 from anyarch.errors import (
     ContentError,
-    DeniedError,
     NotFoundError,
     RegistryError,
     RegistryProtocolError,
@@ -22,7 +15,7 @@ from anyarch.errors import (
 )
 from anyarch.registry.requests import Request
 from anyarch.registry.retry import ATTEMPTS_MAX, RetryableError
-from anyarch.registry.urls import Url, check_elsewhere
+from anyarch.registry.upload import Upload
 from anyarch.registry.verified import Verifier
 from anyarch.registry.written import Written
 
@@ -49,7 +42,6 @@ class Transfer:
         self._path = path
         self.written = Written(client.clock)
         self._pull = frozenset({f"repository:{path}:pull"})
-        self._push = frozenset({f"repository:{path}:pull,push"})
 
     async def has(self, blob: Descriptor) -> bool:
         """Whether the blob is there, in the size promised as far as the registry tells."""
@@ -99,12 +91,13 @@ class Transfer:
         Returns:
             False if it was here already.
         """
+        sending = Upload(self._client, self._path, blob, content)
 
         async def attempt() -> bool:
             try:
                 length = await self._length(blob)
             except NotFoundError:
-                await self._send(blob, content, mounted_from)
+                await sending.send(mounted_from)
                 return True
             if length not in {None, blob.size}:
                 raise ContentError(f"{self._subject(blob)} has {length} bytes instead of {blob.size}")
@@ -155,54 +148,6 @@ class Transfer:
                     if chunk:
                         verifier.take(chunk)
                         yield chunk
-
-    async def _send(
-        self, blob: Descriptor, content: Callable[[], AsyncIterator[bytes]], mounted_from: str
-    ) -> None:
-        subject = self._subject(blob)
-        location = await self._open_session(blob, mounted_from)
-        if location is None:
-            return
-        check_elsewhere(location, registry=self._client.origin, insecure=self._client.insecure)
-        request = Request(
-            method="PUT",
-            url=location.with_query(f"digest={quote(str(blob.digest), safe='')}"),
-            kind="upload",
-            headers={"Content-Type": "application/octet-stream"},
-            body=content,
-            size=blob.size,
-            is_transfer=True,
-        )
-        async with self._client.exchange(request, scopes=self._push, subject=subject) as answer:
-            stored = answer.header("docker-content-digest")
-            if stored.startswith(f"{blob.digest.algorithm}:") and stored != str(blob.digest):
-                raise ContentError(f"{subject}: the registry stored it as {stored}")
-
-    async def _open_session(self, blob: Descriptor, mounted_from: str) -> Url | None:
-        """Where to upload to; None if a mount made that unnecessary."""
-        query, scopes = "", self._push
-        if mounted_from:
-            query = f"?mount={quote(str(blob.digest), safe='')}&from={quote(mounted_from, safe='')}"
-            scopes |= {f"repository:{mounted_from}:pull"}
-        request = Request(
-            method="POST",
-            url=self._client.url(f"{self._path}/blobs/uploads/{query}"),
-            kind="upload",
-            headers={"Content-Length": "0"},
-        )
-        subject = self._subject(blob)
-        try:
-            async with self._client.exchange(request, scopes=scopes, subject=subject) as answer:
-                if answer.status == 201 and mounted_from:
-                    return None
-                location = answer.header("location")
-                if not location:
-                    raise RegistryProtocolError(f"{subject}: the registry does not say where to upload to")
-                return answer.url.join(location)
-        except (DeniedError, NotFoundError):
-            if not mounted_from:
-                raise
-        return await self._open_session(blob, "")  # no mount from there: then the bytes must travel
 
     def _blob(self, method: str, blob: Descriptor, headers: dict[str, str] | None = None) -> Request:
         return Request(
