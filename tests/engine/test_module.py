@@ -161,6 +161,7 @@ async def test_publishing_leaves_a_record_of_what_the_registry_holds_and_no_tag(
 ) -> None:
     repository = f"{client.registry}/test/module"
     words = build(application, f"--plan={PLAN}", "--revision=abc123", "--label=a=b")
+    words += ['--annotation="a.b=c=d, e"']
     words += ["publish", f"--repository={repository}", "--insecure", "--run-id=7", "--run-attempt=2"]
 
     async def published_as(name: str) -> Record:
@@ -177,6 +178,7 @@ async def test_publishing_leaves_a_record_of_what_the_registry_holds_and_no_tag(
         manifest = await store.get(record.image.digest)
         assert isinstance(manifest, Image)
         assert manifest.annotations == {
+            "a.b": "c=d, e",
             "dev.anyarch.plan": PLAN,
             "dev.anyarch.execution": "native",
             "org.opencontainers.image.revision": "abc123",
