@@ -10,7 +10,6 @@ import anyio
 
 from anyarch.errors import AuthenticationError, FileProblemError
 from anyarch.oci.reference import Repository
-from anyarch.registry.places import as_registry
 from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.registries import RegistrySettings
 
@@ -48,15 +47,14 @@ async def check_destination(store: Store, order: Order, tags: Sequence[Tag]) -> 
         RegistryError: the registry does not answer, accepts no credentials, or has no such repository.
         FileProblemError: the lifecycle policy for a new repository cannot be read.
     """
-    registry = as_registry(store)
-    if registry is None:
+    if order.is_layout:
         for tag in tags[:1]:
             await store.head(tag)
         return False
     from anyarch.registry.ecr_repository import require  # noqa: PLC0415  layouts need none
 
     wanted = await _new_repository(order)
-    return await require(registry, wanted, aws_profile=order.registry.aws_profile)
+    return await require(store, wanted, aws_profile=order.registry.aws_profile)
 
 
 async def engine_credential(order: Order) -> Credential | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from anyarch.registry.store import RegistryStore
+    from anyarch.oci.store import Store
 
 # What a tag pointed at is kept under such a tag, which is written anew at every move.
 HISTORY_TAGS: Final = "_anyarch.*"
@@ -68,9 +68,7 @@ class NewRepository:
         return asked
 
 
-async def require(
-    store: RegistryStore, wanted: NewRepository | None = None, *, aws_profile: str = ""
-) -> bool:
+async def require(store: Store, wanted: NewRepository | None = None, *, aws_profile: str = "") -> bool:
     """Find out, before anything is built, that there is a repository to push to; make it where wanted.
 
     Asks for an image that cannot be there: that needs no permission but the one to read images.
@@ -87,7 +85,8 @@ async def require(
         NotFoundError: it is missing; the hint is the command that makes it.
         RegistryError: the registry does not answer, or accepts no credentials.
     """
-    where = EcrHost.parse(store.repository.host)
+    host, _, path = store.name.partition("/")
+    where = EcrHost.parse(host)
     if where is None:
         await store.head(_ABSENT)
         return False
@@ -101,10 +100,10 @@ async def require(
     if wanted is None:
         raise NotFoundError(
             f"there is no repository {store.name}; Amazon ECR makes none by itself",
-            hint=missing_advice(where, store.repository.path),
+            hint=missing_advice(where, path),
             repository=store.name,
         )
-    return await create(where, store.repository.path, wanted, aws_profile=aws_profile)
+    return await create(where, path, wanted, aws_profile=aws_profile)
 
 
 async def create(where: EcrHost, path: str, wanted: NewRepository, *, aws_profile: str = "") -> bool:

@@ -27,7 +27,7 @@ def open_store(
     *,
     insecure: Collection[str] = (),
     token_hosts: Collection[str] = (),
-    credential: Credential | None = None,
+    credential: Credential | CredentialSource | None = None,
     aws_profile: str = "",
     deadline_seconds: float = 120.0,
     observer: Observer | None = None,
@@ -38,7 +38,7 @@ def open_store(
         destination: ``host/path``, or ``oci:DIR`` for a layout directory.
         insecure: Hosts (``host`` or ``host:port``) that speak plain HTTP; loopback always does.
         token_hosts: Further hosts that may be shown the registry's credential (its token server).
-        credential: Used instead of what ``docker login`` left or AWS hands out.
+        credential: Used instead of what ``docker login`` left or AWS hands out; or where to ask for one.
         aws_profile: The profile to ask AWS with, for a registry of Amazon's without ``credential``.
         deadline_seconds: For one operation with all its tries.
         observer: Told of every request and its status.
@@ -58,7 +58,7 @@ def open_store(
     from anyarch.registry.client import Options  # noqa: PLC0415
     from anyarch.registry.store import RegistryStore  # noqa: PLC0415
 
-    source: Credential | CredentialSource | None = credential
+    source = credential
     if source is None and aws_profile:
         from anyarch.registry.credentials import find_credential  # noqa: PLC0415
 

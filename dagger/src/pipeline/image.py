@@ -11,8 +11,8 @@ from typing import Annotated
 import anyio
 import dagger
 from anyarch.errors import AnyarchError, PartialBuildError
-from anyarch.oci.digest import Digest
 from anyarch.oci.platforms import Platform
+from anyarch.registry.ecr_repository import require
 from anyarch.release.record import BuildFacts, Record, record_from_store
 from dagger import Doc, dag, field, object_type
 
@@ -100,8 +100,8 @@ class Image:
         seconds: dict[str, float] = {}
         facts = self._facts(started=_now(), version=await dag.version())
         async with place.store() as store:
-            # Ask for something that is not there: a wrong password must not show after a long build.
-            await store.head(Digest.of(b""))
+            # A wrong password or a missing repository must not show after a long build.
+            await require(store)
             with _timed(seconds, "build"):
                 container = await self._built()
             with _timed(seconds, "push"):

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
+from uuid import uuid4
 
 import dagger
 from anyarch.errors import UsageError
@@ -33,7 +34,6 @@ class Place:
     repository: Repository
     username: str
     password: dagger.Secret | None
-    credential: Credential | None
     insecure: bool
 
     @classmethod
@@ -52,20 +52,32 @@ class Place:
                 hint="name the registry by an address that other machines would use",
             )
         if not username:
-            return cls(repository=where, username="", password=None, credential=None, insecure=insecure)
+            return cls(repository=where, username="", password=None, insecure=insecure)
         if password is None:
             raise UsageError("--username without --password", hint="--password=env:NAME reads it from NAME")
+        return cls(repository=where, username=username, password=password, insecure=insecure)
+
+    async def credential(self, _: Credential | None = None) -> Credential | None:
+        """What the password's source says now: a file or command may know another one than at the start."""
+        if self.password is None:
+            return None
         # A password from a file or a command ends with the line's end.
-        plain = (await password.plaintext()).rstrip("\r\n")
-        credential = Credential(username=username, password=plain)
-        return cls(
-            repository=where, username=username, password=password, credential=credential, insecure=insecure
-        )
+        plain = (await self.password.plaintext()).rstrip("\r\n")
+        return Credential(username=self.username, password=plain)
 
     def store(self) -> "OpenedStore":
         """The repository behind the library's own client; use it as ``async with``."""
         insecure = [self.repository.host] if self.insecure else []
-        return open_store(str(self.repository), insecure=insecure, credential=self.credential)
+        source = self.credential if self.password is not None else None
+        return open_store(str(self.repository), insecure=insecure, credential=source)
+
+    async def _signed_in(self, container: dagger.Container) -> dagger.Container:
+        """The container with the credential of this moment: a build may outlast the one it began with."""
+        credential = await self.credential()
+        if credential is None:
+            return container
+        password = dag.set_secret(f"registry-password-{uuid4().hex}", credential.password)
+        return container.with_registry_auth(self.repository.host, credential.username, password)
 
     async def push(self, container: dagger.Container) -> Digest:
         """Have the engine push an image by its digest, with no tag; faults that pass are tried again.
@@ -76,12 +88,11 @@ class Place:
         Raises:
             RegistryError: the registry refused, or did not recover in time.
         """
-        if self.password is not None:
-            container = container.with_registry_auth(self.repository.host, self.username, self.password)
 
         async def attempt() -> str:
+            ready = await self._signed_in(container)
             try:
-                return await container.publish(f"{self.repository}{NO_TAG}")
+                return await ready.publish(f"{self.repository}{NO_TAG}")
             except dagger.QueryError as error:
                 raise push_failure(error, repository=str(self.repository)) from error
 
@@ -96,13 +107,12 @@ class Place:
             RegistryError: the registry refused, or did not recover in time.
         """
         container = dag.container(platform=dagger.Platform(str(platform)))
-        if self.password is not None:
-            container = container.with_registry_auth(self.repository.host, self.username, self.password)
         address = f"{self.repository}{'@' if isinstance(target, Digest) else ':'}{target}"
 
         async def attempt() -> dagger.Container:
+            ready = await self._signed_in(container)
             try:
-                return await container.from_(address).sync()
+                return await ready.from_(address).sync()
             except dagger.QueryError as error:
                 raise pull_failure(error, repository=str(self.repository)) from error
 

@@ -105,8 +105,9 @@ async def test_credentials_go_to_the_registrys_host_and_lose_the_lines_end() -> 
     shop = await a_place(username="robot", with_password=True)
     await shop.push(engine.container)
     assert engine.account == ("registry.example.com", "robot")
-    assert shop.credential is not None
-    assert (shop.credential.username, shop.credential.password) == ("robot", "s3cret")
+    credential = await shop.credential()
+    assert credential is not None
+    assert (credential.username, credential.password) == ("robot", "s3cret")
     assert "s3cret" not in repr(shop)
 
 
@@ -114,7 +115,7 @@ async def test_credentials_go_to_the_registrys_host_and_lose_the_lines_end() -> 
 async def test_a_user_without_a_password_is_a_mistake_but_a_password_without_a_user_is_none() -> None:
     with pytest.raises(errors.UsageError, match="--username without --password"):
         await a_place(username="robot")
-    assert (await a_place(with_password=True)).credential is None
+    assert await (await a_place(with_password=True)).credential() is None
 
 
 @pytest.mark.anyio
@@ -122,3 +123,24 @@ async def test_a_user_without_a_password_is_a_mistake_but_a_password_without_a_u
 async def test_a_registry_on_localhost_is_refused_because_it_would_be_the_engines(host: str) -> None:
     with pytest.raises(errors.UsageError, match="inside an engine"):
         await a_place(repository=f"{host}/app")
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("_no_waiting")
+async def test_every_try_of_a_push_asks_for_the_password_of_that_moment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A build may outlast the session that its password began with."""
+    given: list[str] = []
+
+    def set_secret(name: str, plaintext: str) -> str:
+        given.append(plaintext)
+        return name
+
+    monkeypatch.setattr(place.dag, "set_secret", set_secret)
+    secret = Secret("at first\n")
+    shop = await Place.of(REPOSITORY, "AWS", cast("dagger.Secret", secret), insecure=False)
+    secret.text = "later\n"
+    engine = Engine("POST: 502 Bad Gateway", f"{REPOSITORY}@{DIGEST}")
+    await shop.push(engine.container)
+    assert given == ["later", "later"]
