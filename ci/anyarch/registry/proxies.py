@@ -6,7 +6,6 @@ a NO_PROXY with networks, ports and leading dots means here what it means to the
 
 from __future__ import annotations
 
-import importlib.util
 import ipaddress
 import re
 from typing import TYPE_CHECKING, Final
@@ -60,12 +59,18 @@ def _checked(value: str, name: str) -> str:
             f"{name} does not hold the URL of a proxy",
             hint=f"for example {name}=http://proxy.example.com:3128; unset it to go without",
         )
-    if scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+    if scheme.startswith("socks") and not _speaks_socks():
         raise RegistryUnavailableError(
             f"{name} names a SOCKS proxy, and the package socksio, which speaks to such, is not installed",
             hint="pip install socksio, or use an HTTP proxy",
         )
     return url
+
+
+def _speaks_socks() -> bool:
+    from importlib.util import find_spec  # noqa: PLC0415  hardly anybody has such a proxy
+
+    return find_spec("socksio") is not None
 
 
 def _is_exempt(origin: Origin, no_proxy: str) -> bool:

@@ -208,6 +208,8 @@ def retry_after_seconds(value: str, *, wall: float) -> float | None:
     Both forms count: a number of seconds and an HTTP date (RFC 9110 §10.2.3).
     """
     value = value.strip()
+    if not value:
+        return None
     if value.isascii() and value.isdigit():
         return float(value[:9])
     from email.utils import parsedate_to_datetime  # noqa: PLC0415  rare, and slow to import

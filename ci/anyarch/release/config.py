@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, cast, get_args
@@ -97,6 +96,8 @@ def parse_config(text: str, *, path: str) -> Config:
     """
     if len(text) > CONFIG_MAX_CHARACTERS:
         raise ConfigError(f"{path}: longer than {CONFIG_MAX_CHARACTERS} characters")
+    import tomllib  # noqa: PLC0415  most commands read no file of ours
+
     try:
         document = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
