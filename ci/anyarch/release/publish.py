@@ -127,10 +127,7 @@ async def merge(
         RegistryError: the store refused or failed; tags not named in the message are as they were.
     """
     tell = on_event or _ignore
-    if isinstance(expected, Expectation):
-        expectation = expected
-    else:
-        expectation = Expectation.of(store.name, plan=plan, platforms=expected)
+    expectation = _expectation(store, plan, expected)
     chosen, replaced = newest_attempts(records)
     for record in replaced:
         tell(Event(action="replaced", subject=record.name, detail="a newer attempt of the same run"))
@@ -167,6 +164,14 @@ async def merge(
     for warning in warnings:
         tell(Event(action="warning", subject=store.name, detail=warning))
     return replace(release, warnings=tuple(warnings))
+
+
+def _expectation(
+    store: Store, plan: Plan | None, expected: Sequence[PlannedPlatform] | Expectation | None
+) -> Expectation:
+    if isinstance(expected, Expectation):
+        return expected
+    return Expectation.of(store.name, plan=plan, platforms=expected)
 
 
 async def _ledger(store: Store, draft: Index | None, before: Mapping[Tag, Digest | None]) -> Ledger:

@@ -6,15 +6,18 @@ import dagger
 from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Reference
 from anyarch.release import publish
+from anyarch.release.assemble import Order
+from anyarch.release.ledger import Mover
 from anyarch.release.plan import Plan
 from anyarch.release.record import read_records
 from anyarch.release.verify import verify as verify_release
-from dagger import Doc, Ignore, dag, object_type
+from dagger import Doc, Ignore, Name, dag, object_type
 
 from pipeline import words
 from pipeline.effects import cached_in_session, uncached
 from pipeline.failures import plainly
 from pipeline.image import Image, published
+from pipeline.merging import merged
 from pipeline.place import Place
 from pipeline.recipe import Recipe
 from pipeline.release import Release, record_files
@@ -90,24 +93,34 @@ class Anyarch:
     async def merge(
         self,
         *,
-        records: Annotated[dagger.Directory, Doc("The folder with the platforms' records, *.json")],
-        to: Annotated[str, Doc("The repository that holds the images and gets the index")],
+        to: Annotated[str, Doc("The repository that gets the index, and images that are elsewhere")],
+        records: Annotated[
+            dagger.Directory | None, Doc("The folder with the platforms' records, *.json")
+        ] = None,
+        reference: Annotated[
+            list[str] | None, Doc("An image or index to take, host/path:tag, wherever it is")
+        ] = None,
+        from_: Annotated[
+            list[str] | None, Doc("A repository whose records are welcome too"), Name("from")
+        ] = None,
         tag: Tags = None,
         plan: Annotated[dagger.File | None, Doc("The plan that the records must belong to")] = None,
         platform: Annotated[list[str] | None, Doc("A platform the index must hold, without a plan")] = None,
+        force: Annotated[bool, Doc("Move a tag even if a newer run's release is there")] = False,
         username: Username = "",
         password: Password = None,
         insecure: Insecure = False,
     ) -> Release:
         """Join the platforms' images into one index, verify it, and point the tags at it."""
-        read = read_records(await record_files(records))
-        planned = Plan.from_json((await plan.contents()).encode(), subject="--plan") if plan else None
-        expected, wanted = words.platforms(platform), words.tags(tag)
+        order = Order(
+            records=read_records(await record_files(records)) if records else (),
+            plan=Plan.from_json((await plan.contents()).encode(), subject="--plan") if plan else None,
+            expected=words.platforms(platform) or None,
+            tags=words.tags(tag),
+            mover=Mover(force=force),
+        )
         place = await Place.of(to, username, password, insecure=insecure)
-        async with place.store() as store:
-            return Release.of(
-                await publish.merge(store, read, plan=planned, expected=expected or None, tags=wanted)
-            )
+        return Release.of(await merged(place, order, reference, from_))
 
     @uncached
     @plainly

@@ -17,6 +17,7 @@ class Release:
     digest: Annotated[str, Doc("The index's digest")] = field()
     tags: Annotated[list[str], Doc("The tags that point at it")] = field()
     report: Annotated[str, Doc("What was published, one line for each platform and tag")] = field()
+    warnings: Annotated[list[str], Doc("What did not stop the release, and should be known")] = field()
 
     @classmethod
     def of(cls, release: publish.Release) -> "Release":
@@ -28,10 +29,12 @@ class Release:
         ]
         lines += [f"  {platform}  not built" for platform in release.missing]
         lines += [f"{tag.tag}  {tag.action}  was {tag.previous or 'not there'}" for tag in release.tags]
+        lines += [f"warning: {words}" for words in release.warnings]
         return cls(  # type: ignore[call-arg]  # mypy does not see object_type's dataclass
             digest=str(release.digest),
             tags=[str(tag.tag) for tag in release.tags],
             report="".join(f"{line}\n" for line in lines),
+            warnings=list(release.warnings),
         )
 
 

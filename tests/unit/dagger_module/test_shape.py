@@ -39,7 +39,7 @@ def test_the_functions_are_these() -> None:
         *("Image.container", "Image.layout", "Image.publish"),
     }
     assert default_module().get_object("Image").fields.keys() == {"platform", "execution"}
-    assert default_module().get_object("Release").fields.keys() == {"digest", "tags", "report"}
+    assert default_module().get_object("Release").fields.keys() == {"digest", "tags", "report", "warnings"}
 
 
 @pytest.mark.parametrize(("kind", "name"), OFFERED)
