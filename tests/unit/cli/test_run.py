@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from anyarch.cli.main import run
+from anyarch.oci.manifest import Index
 from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Tag
 from anyarch.registry.layout import LayoutStore
@@ -106,6 +107,19 @@ def test_a_second_run_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture
     assert bench.run("--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["writes"] == []
     assert bench.tagged() == before
+
+
+def test_rules_give_the_tags_and_the_index_says_what_the_file_says(bench: Bench) -> None:
+    (bench.app / "anyarch.toml").write_text(
+        "[tags]\nrules = ['1.0', 'type=raw,value=edge,enable=false', 'stable']\n"
+        "[build.annotations]\n'com.example.team' = 'shop'\n"
+    )
+    assert bench.run() == 0
+    index = bench.tagged("1.0")
+    assert isinstance(index, Index)
+    assert index.annotations["com.example.team"] == "shop"
+    assert bench.tagged("stable") == index
+    assert (bench.tagged("edge"), bench.tagged("latest")) == (None, None)
 
 
 def test_a_platforms_image_is_in_the_layout_by_digest_only(bench: Bench) -> None:
