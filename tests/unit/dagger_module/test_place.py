@@ -137,7 +137,7 @@ async def test_every_try_of_a_push_asks_for_the_password_of_that_moment(
         given.append(plaintext)
         return name
 
-    monkeypatch.setattr(place.dag, "set_secret", set_secret)
+    monkeypatch.setattr(dagger.dag, "set_secret", set_secret)
     secret = Secret("at first\n")
     shop = await Place.of(REPOSITORY, "AWS", cast("dagger.Secret", secret), insecure=False)
     secret.text = "later\n"
