@@ -60,6 +60,7 @@ class Seen:
             return frozenset()
         pull = f"repository:{match['name']}:pull"
         more = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(self.method, "push")
+        more = "push" if self.kind == "upload" else more
         return frozenset({pull, f"repository:{match['name']}:{more}"})
 
     def argument(self, name: str) -> str:
@@ -100,7 +101,7 @@ class Repositories:
             return self._storage(seen, storage)
         match = _ROUTE.fullmatch(seen.path)
         if match is None:
-            return None
+            return Reply(200, {"Content-Type": "application/json"}, b"{}") if seen.path == "/v2/" else None
         name = match["name"]
         answers: dict[str, Callable[[], Reply | None]] = {
             "manifest": lambda: self._manifest(seen, name, match["reference"], switches),

@@ -21,12 +21,13 @@ DAGGER_FUNCTION_MAX_LINES = 20
 # room → the rooms that it may import
 ARROWS = {
     "errors": set[str](),
+    "checks": {"errors"},
     "oci": {"errors"},
     "release": {"errors", "oci"},
     "report": {"errors", "oci", "release"},
-    "registry": {"errors", "oci"},
-    "engine": {"errors", "oci", "release", "report"},
-    "github": {"errors", "oci", "release", "report"},
+    "registry": {"errors", "checks", "oci"},
+    "engine": {"errors", "checks", "oci", "release", "report"},
+    "github": {"errors", "checks", "oci", "release", "report"},
 }
 PURE_ROOMS = ("oci", "release", "report")
 EFFECTS = {"boto3", "dagger", "h11", "httpx2", "os", "pathlib", "shutil", "socket", "subprocess", "tempfile"}

@@ -33,7 +33,8 @@
     ├── ImagesDifferError 36      anyarch diff found differences
     ├── OlderRunError 37          a tag holds the release of a newer run
     ├── TrialFailedError 38       a command failed on some platforms' images
-    └── PruneError 39             what is needed cannot be told, or not all could be deleted
+    ├── PruneError 39             what is needed cannot be told, or not all could be deleted
+    └── ChecksFailedError 40      anyarch doctor found something that publishing needs
 """
 
 from __future__ import annotations
@@ -269,3 +270,9 @@ class PruneError(OffendersError):
     """What is still needed cannot be told, so that nothing was deleted; or not all could be."""
 
     exit_code = 39
+
+
+class ChecksFailedError(AnyarchError):
+    """A doctor looked, and something is not as it must be."""
+
+    exit_code = 40

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from anyarch.errors import (
     INTERRUPTED_EXIT_CODE,
     AnyarchError,
+    ChecksFailedError,
     ImagesDifferError,
     OffendersError,
     TrialFailedError,
@@ -51,6 +52,7 @@ _COMMANDS: Final = {
     "history": ("anyarch.cli.history:history", "Show what a tag pointed at, newest first."),
     "prune": ("anyarch.cli.prune:prune", "Delete what nothing in a repository needs any more."),
     "login": ("anyarch.cli.login:login", "Let docker and other tools in, too: Amazon ECR and any registry."),
+    "doctor": ("anyarch.cli.doctor:app", "Is everything there that publishing needs? What to do, if not."),
     "engine": ("anyarch.cli.engine:app", "Run Dagger engines as ordinary processes, with no Docker."),
 }
 
@@ -111,8 +113,8 @@ def _end(failure: BaseException, arguments: Sequence[str]) -> int:
     if isinstance(cause, CycloptsError):
         cause = UsageError(str(cause), hint=f"see anyarch {_command(arguments)}--help")
     match cause:
-        case ImagesDifferError():
-            return cause.exit_code  # no failure: what differs has been printed as the result
+        case ImagesDifferError() | ChecksFailedError():
+            return cause.exit_code  # no failure: what was found has been printed as the result
         case AnyarchError():
             # The document of a failed trial has been printed as the result.
             _tell(cause, as_json=_wants_json(arguments) and not isinstance(cause, TrialFailedError))

@@ -134,6 +134,23 @@ def credential_for(host: str) -> Credential | None:
     return _from_entry(entry, path, host) if isinstance(entry, dict) else None
 
 
+def source_for(host: str) -> str:
+    """Where a registry's credential comes from, in words; nothing is asked of helpers or AWS.
+
+    Raises:
+        AuthenticationError: the configuration cannot be read.
+    """
+    path = config_path()
+    config = read_config(path)
+    helper = _by_host(config.get("credHelpers"), host) or config.get("credsStore")
+    named = [f"docker-credential-{str(helper)[:80]}, named in {path}"] if helper else []
+    if isinstance(_by_host(config.get("auths"), host), dict) and not helper:
+        named.append(f"the entry of {host} in {path}")
+    if EcrHost.parse(host) is not None:
+        named.append("AWS credentials")
+    return f"from {', else '.join(named)}" if named else f"none for {host} in {path}"
+
+
 def config_path() -> Path:
     """``$DOCKER_CONFIG/config.json``, or the one in the home folder."""
     folder = os.environ.get("DOCKER_CONFIG")

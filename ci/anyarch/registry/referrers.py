@@ -42,12 +42,12 @@ async def list_referrers(store: RegistryStore, digest: Digest) -> list[Descripto
         index = Manifest.from_bytes(raw, media_type=MediaType.OCI_INDEX, subject=subject)
         return index.manifests if isinstance(index, Index) else None, next_page(client, answer, subject)
 
-    url: Url | None = client.url(f"{path}/referrers/{digest}")
+    url = client.url(f"{path}/referrers/{digest}")
     found: list[Descriptor] = []
     for _ in range(_PAGES_MAX):
         request = Request(method="GET", url=url, kind="manifest", headers={"Accept": MediaType.OCI_INDEX})
         try:
-            page, url = await client.call(request, read, scopes=scopes, subject=subject)
+            page, following = await client.call(request, read, scopes=scopes, subject=subject)
         except RegistryError as error:
             if isinstance(error, NotFoundError) or error.facts.get("status") in {400, 405, 501}:
                 return None
@@ -55,6 +55,7 @@ async def list_referrers(store: RegistryStore, digest: Digest) -> list[Descripto
         if page is None:
             return None
         found += page
-        if url is None:
+        if following is None:
             return found
+        url = following
     raise RegistryProtocolError(f"{subject}: more than {_PAGES_MAX} pages")
