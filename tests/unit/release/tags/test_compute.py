@@ -179,6 +179,7 @@ def test_npm_takes_none_of_these_for_a_version(git_tag: str) -> None:
     [
         pytest.param("v1.2.3+build.5", ["1.2.3", "latest"], id="build metadata is not part of it"),
         pytest.param("1.0.0-rc-1", ["1.0.0-rc-1"], id="a dash in a pre-release"),
+        pytest.param("1.0.0-rc/1", ["1.0.0-rc-1"], id="a slash is a dash before it is read"),
         pytest.param("9007199254740991.0.0", ["9007199254740991.0.0", "latest"], id="the largest number"),
     ],
 )

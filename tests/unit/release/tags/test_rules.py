@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from anyarch.errors import ConfigError
 from anyarch.release.config import parse_config
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.release.tags.happenings import faults, happened, rules, tags
 
@@ -69,6 +73,23 @@ def test_a_faulty_flavor_names_its_line(text: str, said: str) -> None:
     (fault,) = faults("", f"latest=auto\n{text}")
     assert fault.startswith("flavor line 2 ")
     assert said in fault
+
+
+WORDS = st.sampled_from(
+    [
+        *("type=semver", "type=match", "type=ref", "pattern=", "event=pr", "value=", "enable=", "prefix="),
+        *("{{branch}}", "{{", "{{date 'Y' tz='UTC'}}", "latest=true", "\\d{1,", "(", '"', ",", "="),
+        *("\n", "\x00", "é"),
+    ]
+)
+
+
+@given(st.lists(WORDS | st.text(max_size=5), max_size=12).map("".join))
+def test_any_block_is_read_or_its_faults_are_told(text: str) -> None:
+    told = faults(text, text)
+    assert all(re.match(r"(rules|flavor) line \d+ ", each) for each in told)
+    if not told:
+        assert rules(text, text).rules
 
 
 def test_all_faults_are_told_at_once() -> None:
