@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import anyio.to_thread
-
 from anyarch.cli.engines import ready
 from anyarch.cli.legs import Stage, State, side_by_side
 from anyarch.cli.progress import display
@@ -95,7 +93,7 @@ class Trials:
             MissingToolError: no Dagger client, or what the native engine needs.
         """
         engines = await self._engines()
-        account = await anyio.to_thread.run_sync(self._account)
+        account = await self._account()
         self.legs = [self._leg(planned, engines, digest) for planned, digest in self._planned()]
         with _scratch(self.legs) as scratch:
             async with display(self.legs) as shown:
@@ -189,13 +187,14 @@ class Trials:
             await target.put(_TAG, await copy_image(store, target, leg.digest))
         return folder
 
-    def _account(self) -> Credential | None:
-        """What the engine pulls with. Identity tokens are left to the Dagger client, which reads them too."""
+    async def _account(self) -> Credential | None:
+        """What an engine pulls with. Identity tokens are left to the Dagger client, which reads them too."""
         if self._unreached:
             return None
-        from anyarch.registry.credentials import credential_for  # noqa: PLC0415  layouts need none
+        from anyarch.registry.credentials import find_credential  # noqa: PLC0415  layouts need none
 
-        found = self.order.credential or credential_for(Repository.parse(self.found.repository).host)
+        host = Repository.parse(self.found.repository).host
+        found = self.order.credential or await find_credential(host)
         return found if found is not None and found.password else None
 
 
