@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from anyarch.cli.main import run
+from anyarch.cli.trials import TrialOrder, Trials
 from anyarch.oci.reference import Tag
 from anyarch.registry.layout import LayoutStore
+from anyarch.release.verify import Verification, VerifiedChild
 
 from tests.builders import an_image, an_index, upload
 from tests.fake_dagger import FakeDagger, an_engine
@@ -190,6 +193,37 @@ def test_from_a_registry_of_this_machine_the_image_is_brought_to_the_engine(
     note: dict[str, Any] = bench.dagger.called(ARM) or {}
     assert [each["digest"] for each in note["layout"]["manifests"]] == [str(IMAGES[1].digest)]
     assert not [word for word in note["argv"] if word.startswith("--username")]
+
+
+@pytest.mark.parametrize(
+    ("entry", "given"),
+    [
+        pytest.param({"auth": base64.b64encode(b"robot:s3cret").decode()}, "s3cret", id="a password"),
+        pytest.param({"identitytoken": "s3cret"}, None, id="a token, which the client reads by itself"),
+        pytest.param(None, None, id="nobody has logged in"),
+    ],
+)
+def test_an_engine_pulls_by_digest_with_what_docker_login_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, entry: dict[str, str] | None, given: str | None
+) -> None:
+    config = {"auths": {"r.example.com": entry} if entry else {}}
+    (bench.folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setenv("DOCKER_CONFIG", str(bench.folder))
+    digest, platform = IMAGES[1].digest, IMAGES[1].platform
+    child = VerifiedChild(platform=platform, digest=digest, total_bytes=1, execution=None, attestations=0)
+    found = Verification(
+        repository="r.example.com/app", target=Tag("1"), digest=digest, media_type="", children=(child,)
+    )
+    order = TrialOrder(
+        command="app", entrypoint=None, engines={}, insecure=(), credential=None, timeout_seconds=20
+    )
+    (leg,) = anyio.run(Trials(found, order).carry_out)
+    assert leg.passed
+    note: dict[str, Any] = bench.dagger.called(ARM) or {}
+    assert f"--ref=r.example.com/app@{digest}" in note["argv"]
+    assert ("--username=robot" in note["argv"]) == (given is not None)
+    assert note["environ"].get("ANYARCH_REGISTRY_PASSWORD") == given
+    assert "s3cret" not in " ".join(note["argv"])
 
 
 def test_an_interruption_ends_the_children(bench: Bench) -> None:
