@@ -14,6 +14,7 @@ from anyarch.engine.failure import Subject, Transcript, explain
 from anyarch.engine.output import parse_line, plain
 from anyarch.engine.process import child, lines
 from anyarch.engine.select import RUNNER_HOST
+from anyarch.engine.veil import Veil
 from anyarch.errors import BuildFailedError, BuildTimeoutError, EngineError, FileProblemError
 from anyarch.release.matrix import list_flag
 
@@ -117,6 +118,11 @@ class Call:
         """The registry's password; empty if none is needed."""
         return ""
 
+    @property
+    def username(self) -> str:
+        """The registry's user; empty if none is needed."""
+        return ""
+
     def words(self) -> list[str]:
         """The function and its flags."""
         raise NotImplementedError
@@ -164,6 +170,11 @@ class BuildCall(Call):
     def repository(self) -> str:
         """Where the image is published; empty for a layout."""
         return self.ending.repository if isinstance(self.ending, Publish) else ""
+
+    @property
+    def username(self) -> str:
+        """The registry's user; empty for a layout."""
+        return self.ending.username if isinstance(self.ending, Publish) else ""
 
     @property
     def password(self) -> str:
@@ -224,19 +235,19 @@ async def carry_out(request: Call, *, on_line: Callable[[Line], None]) -> Outcom
 
 
 async def _follow(request: Call, transcript: Transcript, on_line: Callable[[Line], None]) -> int:
-    secret = request.password
+    environ = request.environment(os.environ)
+    veil = Veil.of(request.words(), username=request.username, password=request.password, environ=environ)
     try:
         log = await anyio.open_file(request.log, "w", encoding="utf-8", buffering=1)
     except OSError as error:
         raise FileProblemError(
             f"cannot write {request.log}: {error.strerror}", path=str(request.log)
         ) from error
-    async with log, child(request.argv(), environ=request.environment(os.environ)) as process:
+    async with log, child(request.argv(), environ=environ) as process:
         assert process.stdout is not None  # noqa: S101  child() asked for a pipe
         async for raw in lines(process.stdout):
-            # The client keeps secrets out of its output; this is for what a Dockerfile may print.
-            text = raw.replace(secret, "***") if secret else raw
-            log.wrapped.write(plain(text) + "\n")
+            text = veil(plain(raw))
+            log.wrapped.write(text + "\n")
             line = parse_line(text)
             transcript.add(line)
             on_line(line)

@@ -6,6 +6,7 @@ origin and nowhere else: not along a redirect, not to an upload Location elsewhe
 
 from __future__ import annotations
 
+import os
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,7 @@ from anyarch.registry.auth import Authenticator
 from anyarch.registry.refusal import read_refusal
 from anyarch.registry.requests import RequestCounter
 from anyarch.registry.retry import Clock, Retry, RetryableError, gate_of
+from anyarch.registry.token_hosts import trusted_token_hosts
 from anyarch.registry.urls import Origin, Url, check_elsewhere
 from anyarch.registry.wire import Answer, Timeouts, Wire
 
@@ -82,7 +84,7 @@ class Client:
             source=self._find_credential,
             send=self._wire.open,
             clock=options.clock,
-            token_hosts=options.token_hosts,
+            token_hosts={*options.token_hosts, *trusted_token_hosts(host, os.environ)},
         )
 
     @cached_property

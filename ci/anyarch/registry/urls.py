@@ -163,7 +163,7 @@ def check_realm(
     if with_credential and not trusted and not _are_neighbours(host, registry.host):
         raise RegistryProtocolError(
             f"{registry} asks to show its credential to {realm.redacted}, a host it has nothing to do with",
-            hint="if that is its token server, say so explicitly (token host)",
+            hint=f"if that is its token server, trust it: ANYARCH_TOKEN_HOSTS={registry.netloc}={host}",
         )
 
 

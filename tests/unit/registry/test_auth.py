@@ -5,12 +5,19 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 import pytest
-from anyarch.errors import AuthenticationError, DeniedError, RegistryProtocolError, RegistryUnavailableError
+from anyarch.errors import (
+    AuthenticationError,
+    DeniedError,
+    RegistryProtocolError,
+    RegistryUnavailableError,
+    UsageError,
+)
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.client import Options
 from anyarch.registry.credentials import Credential
 from anyarch.registry.retry import REQUESTS_AT_ONCE_MAX
 from anyarch.registry.store import RegistryStore
+from anyarch.registry.token_hosts import trusted_token_hosts
 
 from tests.builders import an_image, upload
 from tests.fake_registry import IDENTITY_TOKEN, PASSWORD, USERNAME, FakeRegistry, Fault
@@ -272,3 +279,47 @@ async def test_dockers_configuration_is_read_only_when_asked_for(
         async with store_in(registry, None) as store:
             with pytest.raises(AuthenticationError, match="not valid JSON"):
                 await store.head(Tag("v1"))
+
+
+TRUSTED = "ANYARCH_TOKEN_HOSTS"
+
+
+@pytest.mark.parametrize(
+    ("value", "trusted"),
+    [
+        pytest.param("r.example.com=sso.example.net", {"sso.example.net"}, id="one"),
+        pytest.param(
+            "x.example=y.example, R.EXAMPLE.COM=A.example r.example.com=b.example",
+            {"a.example", "b.example"},
+            id="several",
+        ),
+        pytest.param("x.example=y.example", set(), id="another registry's"),
+        pytest.param("r.example.com:5000=y.example", set(), id="another port is another registry"),
+        pytest.param("", set(), id="none"),
+    ],
+)
+def test_token_servers_are_trusted_for_one_registry_each(value: str, trusted: set[str]) -> None:
+    assert trusted_token_hosts("r.example.com", {TRUSTED: value}) == trusted
+
+
+@pytest.mark.parametrize("value", ["sso.example.net", "a=b=c", "=x", "a=https://x/", "*=x", "a=*"])
+def test_words_that_trust_nobody_are_refused(value: str) -> None:
+    with pytest.raises(UsageError, match=TRUSTED):
+        trusted_token_hosts("a", {TRUSTED: value})
+
+
+async def test_a_trusted_token_server_is_asked_with_the_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two names of one machine; without trust, the second is refused before anything is sent."""
+    with FakeRegistry(auth="bearer") as tokens, FakeRegistry(auth="bearer") as registry:
+        registry.tokens = tokens.tokens
+        other = tokens.origin.replace("127.0.0.1", "localhost")
+        registry.switches.realm = f"{other}/token"
+        async with store_in(registry) as store:
+            with pytest.raises(RegistryProtocolError) as refused:
+                await store.head(Tag("v1"))
+        assert tokens.seen == []
+        assert f"{TRUSTED}={registry.host}=localhost" in refused.value.hint
+        monkeypatch.setenv(TRUSTED, refused.value.hint.rpartition(f"{TRUSTED}=")[2])
+        async with store_in(registry) as store:
+            assert await store.head(Tag("v1")) is None
+        assert [seen.kind for seen in tokens.seen] == ["token"]
