@@ -37,7 +37,7 @@ class Decision:
 def decide(children: Sequence[Child], expectation: Expectation) -> Decision:
     """Join the children into an index. The same children in any order give the same bytes.
 
-    References to all the images of one index give that very index.
+    References to all the images of one index give that very index, if it says what a plan wants said.
 
     Raises:
         MergeRefusedError: they do not make up the expected index; every offender is listed.
@@ -54,8 +54,10 @@ def decide(children: Sequence[Child], expectation: Expectation) -> Decision:
         ),
         key=str,
     )
-    as_it_is = None if missing else _listed_already(ordered, images)
-    index = as_it_is or _build(ordered, images, missing, said=expectation.annotations)
+    index = None if missing else _listed_already(ordered, images)
+    planned = {**expectation.annotations, **_annotations(ordered, missing)} if expectation.has_plan else {}
+    if index is None or not planned.items() <= index.annotations.items():
+        index = _build(ordered, images, missing, said=expectation.annotations)
     return Decision(index=index, children=ordered, missing=tuple(missing))
 
 

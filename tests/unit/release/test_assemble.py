@@ -297,6 +297,20 @@ async def test_a_reference_must_be_of_the_plan_too() -> None:
     assert any(f"expected plan {plan.digest}, found none" in offender for offender in error.offenders)
 
 
+async def test_an_index_that_does_not_say_what_the_plan_says_is_made_anew() -> None:
+    plan = a_plan("linux/amd64", "linux/arm64")
+    builds = [a_build(each, plan=plan) for each in ("linux/amd64", "linux/arm64")]
+    store = await a_store(*builds)
+    plain = await with_index(store, an_index(*builds))
+    done = await merged(store, references=[plain], plan=plan)
+    assert done.release.index.annotations[marks.PLAN] == str(plan.digest)
+    foreign = Index.build(
+        [build.descriptor for build in reversed(builds)], annotations=done.release.index.annotations
+    )
+    marked = await with_index(store, foreign, "marked")
+    assert (await merged(store, references=[marked], plan=plan)).release.digest == foreign.digest
+
+
 def of_commit(platform: str, commit: str) -> BuiltImage:
     return an_image(platform, annotations={marks.REVISION: commit} if commit else None)
 
