@@ -199,7 +199,11 @@ def test_from_a_registry_of_this_machine_the_image_is_brought_to_the_engine(
     ("entry", "given"),
     [
         pytest.param({"auth": base64.b64encode(b"robot:s3cret").decode()}, "s3cret", id="a password"),
-        pytest.param({"identitytoken": "s3cret"}, None, id="a token, which the client reads by itself"),
+        pytest.param(
+            {"auth": base64.b64encode(b"robot:").decode(), "identitytoken": "s3cret"},
+            None,
+            id="a token, which the client reads by itself",
+        ),
         pytest.param(None, None, id="nobody has logged in"),
     ],
 )
