@@ -18,6 +18,7 @@ from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Repository
 from anyarch.registry.store import RegistryStore
 from anyarch.release.config import Config
+from anyarch.release.ledger import bring_empty
 from anyarch.release.plan import make_plan
 
 from tests.builders import upload
@@ -62,6 +63,7 @@ def push_all(dagger: FakeDagger) -> None:
     async def push() -> None:
         async with RegistryStore(Repository.parse(REPOSITORY)) as store:
             await upload(store, *dagger.images.values())
+            await bring_empty(store)
 
     anyio.run(push)
 
@@ -194,6 +196,18 @@ def test_a_release_in_a_repository_of_fixed_tags_can_be_repeated_and_rolled_back
     assert tags["latest"] != first == tags["1.4.2"]
     assert run(["rollback", f"{REPOSITORY}:latest"]) == 0
     assert ecr.registries[HOST]["shop/api"].tags["latest"] == first
+
+
+def test_a_merge_role_may_not_upload_and_keeps_the_history_all_the_same(
+    ecr: FakeEcr, dagger: FakeDagger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The builds have brought the one blob that a history names."""
+    repository = ecr.create("shop/api")
+    push_all(dagger)
+    ecr.deny("ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:ListImages")
+    assert run_app(tmp_path, "--tag", "1.4.2", "--tag", "latest") == 0
+    assert "warning" not in capsys.readouterr().out
+    assert any(tag.startswith("_anyarch.history") for tag in repository.tags)
 
 
 def test_promote_and_rollback_need_no_layer_permission(

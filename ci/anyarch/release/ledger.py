@@ -180,7 +180,7 @@ async def prepare(store: Store, ledger: Ledger, before: Mapping[Tag, Digest | No
     if has_history or not (with_history(before) and mover.history and keeps_history(store)):
         return
     with suppress(RegistryError), anyio.CancelScope(shield=True):
-        await store.copy_blob(EMPTY, cast("Store", _EmptyContent()))
+        await bring_empty(store)
 
 
 async def write_down(
@@ -235,6 +235,15 @@ async def _add(store: Store, history: History, move: Move, *, contended: bool) -
         if move in history.moves:
             return
     raise LostRaceError(f"others write {store.name}:{history_tag(history.tag)} at the same time")
+
+
+async def bring_empty(store: Store) -> None:
+    """Bring the blob that histories name. A build does: whoever merges may not be allowed to upload.
+
+    Raises:
+        RegistryError: the store refuses.
+    """
+    await store.copy_blob(EMPTY, cast("Store", _EmptyContent()))
 
 
 class _EmptyContent:

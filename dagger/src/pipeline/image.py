@@ -3,16 +3,17 @@
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import anyio
 import dagger
-from anyarch.errors import AnyarchError, PartialBuildError
+from anyarch.errors import AnyarchError, PartialBuildError, RegistryError
 from anyarch.oci.platforms import Platform
 from anyarch.registry.ecr_repository import require
+from anyarch.release.ledger import bring_empty
 from anyarch.release.record import BuildFacts, Record, record_from_store
 from dagger import Doc, dag, field, object_type
 
@@ -106,6 +107,8 @@ class Image:
                 container = await self._built()
             with _timed(seconds, "push"):
                 digest = await place.push(container)
+                with suppress(RegistryError):  # what it is for is only told where it is missing
+                    await bring_empty(store)
             with _timed(seconds, "read_back"):
                 record = await record_from_store(
                     store, digest, platform=Platform.parse(self.platform), **facts
