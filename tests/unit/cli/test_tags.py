@@ -153,6 +153,11 @@ def test_a_step_of_a_workflow_gets_tags_and_version(
     assert "not a branch: refs/tags/v1.2.3" in capsys.readouterr().err
 
 
+def test_ref_counts_more_than_the_workflows(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_a_workflow(monkeypatch, app, "refs/heads/main")
+    assert planned(app, "--ref", "refs/tags/v9.8.7").tags[:2] == ("9.8.7", "9.8")
+
+
 def test_a_commit_that_git_does_not_show_is_the_workflows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, app: Path
 ) -> None:

@@ -32,6 +32,7 @@ def test_every_setting_becomes_a_flag() -> None:
         args={"A": "x=y", "B": ""},
         secrets={"npm": "env:NPM", "key": "file:k.pem"},
         labels={"team": "shop"},
+        annotations={"of": "a, b"},
     )
     plan = a_plan("linux/arm64", build=build)
     assert build_arguments(plan, ARM64) == [
@@ -45,6 +46,7 @@ def test_every_setting_becomes_a_flag() -> None:
         "--secret=file:k.pem",
         "--secret-id=key",
         "--label=team=shop",
+        '--annotation="of=a, b"',
         f"--plan={plan.digest}",
         f"--revision={REVISION}",
     ]
