@@ -182,13 +182,13 @@ class Repositories:
             return failure(404, "NAME_UNKNOWN", "no such repository")
         tags = sorted(self.by_name[name].tags)
         headers = {"Content-Type": "application/json"}
-        if switches.tags_page:
-            rest = [tag for tag in tags if tag > seen.argument("last")]
-            tags = rest[: switches.tags_page]
-            if rest[switches.tags_page :]:
-                link = switches.tags_link.format(number=secrets.token_hex(4))
-                link = link or f"/v2/{name}/tags/list?n={switches.tags_page}&last={tags[-1]}"
-                headers["Link"] = f'<{link}>; rel="next"'
+        page = min(int(seen.argument("n") or len(tags)), switches.tags_page or len(tags))
+        rest = [tag for tag in tags if tag > seen.argument("last")]
+        tags = rest[:page]
+        if rest[page:] and tags:
+            link = switches.tags_link.format(number=secrets.token_hex(4))
+            link = link or f"/v2/{name}/tags/list?n={page}&last={tags[-1]}"
+            headers["Link"] = f'<{link}>; rel="next"'
         return Reply(200, headers, json.dumps({"name": name, "tags": tags or None}).encode())
 
     def _referrers(self, name: str, subject: str, switches: Switches) -> Reply:
@@ -262,7 +262,9 @@ def _part(seen: Seen, blob: bytes, headers: Mapping[str, str], *, ranges: bool, 
     asked = re.fullmatch(r"bytes=(\d+)-(\d*)", seen.headers.get("Range", ""))
     if asked is None or not ranges or seen.method == "HEAD":
         return Reply(200, headers, blob)
-    first, last = int(asked[1]) + shift, int(asked[2] or len(blob) - 1)
+    first, last = int(asked[1]) + shift, min(int(asked[2] or len(blob)), len(blob) - 1)
+    if first > last:
+        return Reply(416, {"Content-Range": f"bytes */{len(blob)}"})
     return Reply(
         206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(blob)}"}, blob[first : last + 1]
     )
