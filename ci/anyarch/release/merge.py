@@ -92,16 +92,17 @@ def _place(child: Child) -> tuple[str, str, str]:
 
 
 def _listed_already(children: Sequence[Child], images: Sequence[FoundImage]) -> Index | None:
-    """The one index whose images these are, all of them: published as it is, its signatures stay true."""
+    """The one index whose images these are: published as it is, its signatures stay true.
+
+    A reference to an index gives all its images or none, so that none of them can be missing here.
+    """
     referenced = [child.record.referenced for child in children]
     indexes = {each.index.digest: each.index for each in referenced if each is not None and each.index}
     if len(indexes) != 1 or not all(each is not None and each.index for each in referenced):
         return None
-    (index,) = indexes.values()
-    listed = sorted(str(each.digest) for each in index.images)
-    whole = listed == sorted(str(image.descriptor.digest) for image in images)
+    # A descriptor without a platform is legal, and nobody can choose it.
     told = all(image.descriptor.platform is not None for image in images)
-    return index if whole and told else None
+    return next(iter(indexes.values())) if told else None
 
 
 def _build(

@@ -64,7 +64,9 @@ async def test_a_registry_that_lists_referrers_is_not_given_a_list() -> None:
     source = await a_source(SIGNATURE)
     with FakeRegistry(referrers=True) as registry:
         async with RegistryStore(Repository(registry.host, "team/app")) as target:
+            dry = await bring(source, target, [IMAGE.digest], dry_run=True)
             done = await bring(source, target, [IMAGE.digest])
+            assert dry == done
             assert [each.digest for each in await Referrers(target).of(IMAGE.digest)] == [SIGNATURE.digest]
             assert await target.tags() == []
     assert not any(":sha256-" in write.where for write in done.writes)

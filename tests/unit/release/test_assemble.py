@@ -182,6 +182,7 @@ async def known_bad_index(store: MemoryStore, kind: str) -> Index:
         "empty": Index.build([]),
         "lying": Index.build([liar, ARM64.descriptor]),
         "double": an_index(ARM64, AMD64, AMD64),
+        "data": Index.build([replace(AMD64.descriptor, extra={"data": "e30="}), ARM64.descriptor]),
         "gone": Index.build([AMD64.descriptor, a_build("linux/riscv64").descriptor]),
     }[kind]
 
@@ -195,6 +196,7 @@ async def known_bad_index(store: MemoryStore, kind: str) -> Index:
         pytest.param("empty", "it lists no image", id="an empty index"),
         pytest.param("lying", "its index says linux/s390x, but its config says linux/amd64", id="a lie"),
         pytest.param("double", "linux/amd64: expected one image, found 2", id="one platform twice"),
+        pytest.param("data", "data in the descriptor", id="embedded content that is another"),
         pytest.param("gone", str(a_build("linux/riscv64").digest), id="a child that is gone"),
     ],
 )
@@ -271,10 +273,10 @@ async def test_records_of_a_stage_are_welcome_only_where_it_is_named() -> None:
 
 
 async def test_naming_one_place_welcomes_no_other() -> None:
-    store, stage, other = MemoryStore(), await a_stage(AMD64), MemoryStore(name="other.example.com/api")
+    store, other = MemoryStore(), await a_store(AMD64, name="other.example.com/api")
     record = replace(a_record(AMD64), repository=STAGE)
     await refused(store, records=[record], sources=[other])
-    assert stage.calls == [], "what a record says is not followed"
+    assert other.calls == [], "that the image is there does not make the record right"
 
 
 async def test_a_plan_for_the_stage_needs_the_stage_to_be_named() -> None:
@@ -369,6 +371,33 @@ async def test_a_dry_run_of_one_index_tells_that_it_will_be_written() -> None:
     assert (dry.release.index_action, real.release.index_action) == ("planned", "written")
     assert dry.writes == real.writes
     assert real.release.writes == 1 + len(TAGS)
+
+
+async def test_a_dry_run_tells_of_the_destinations_tags_and_index_only() -> None:
+    store, stage = MemoryStore(), await a_stage(AMD64, ARM64)
+    references = [named(stage, AMD64.digest), named(stage, ARM64.digest)]
+    await merged(stage, references=references)
+    dry = await merged(store, references=references, dry_run=True)
+    assert dry.release.index_action == "planned"
+    assert [tag.previous for tag in dry.release.tags] == [None, None]
+    assert dry.writes == (await merged(store, references=references)).writes
+
+
+async def test_an_index_without_platforms_is_made_anew() -> None:
+    store = await a_store(AMD64, ARM64)
+    nameless = Index.build([AMD64.manifest.descriptor, ARM64.manifest.descriptor])
+    done = await merged(store, references=[await with_index(store, nameless)])
+    assert [str(each.platform) for each in done.release.index.manifests] == ["linux/amd64", "linux/arm64"]
+
+
+async def test_versions_of_windows_stand_beside_one_another_in_one_order() -> None:
+    builds = [an_image(Platform("windows", "amd64", os_version=f"10.0.{number}")) for number in (1, 2)]
+    store = await a_store(*builds)
+    references = [named(store, build.digest) for build in builds]
+    first = await merged(store, references=references, expected=[planned("windows/amd64")])
+    again = await merged(store, references=references[::-1], expected=[planned("windows/amd64")])
+    assert first.release.digest == again.release.digest
+    assert len(first.release.children) == 2
 
 
 @pytest.mark.parametrize("at", range(12))
