@@ -47,7 +47,7 @@ def parse_secret_lines(text: str, *, known: Collection[str]) -> dict[str, str]:
 
 def _block(lines: Iterator[tuple[int, str]], word: str, begin: int) -> str:
     """The lines up to ``word``."""
-    value = []
+    value: list[str] = []
     for _, line in lines:
         if line == word:
             return "\n".join(value)
