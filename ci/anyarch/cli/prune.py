@@ -12,7 +12,7 @@ import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
-from anyarch.cli.pruned import document, lines
+from anyarch.cli.pruned import deleted, document, lines
 from anyarch.cli.recordfiles import read_folder
 from anyarch.errors import UsageError
 from anyarch.oci.digest import Digest
@@ -86,6 +86,9 @@ def prune(
     insecure = words.insecure_hosts(insecure_registry)
     named = of_digests(_digests(digest, "--digest"))
 
+    def tell(pruned: Pruned) -> None:
+        (output.note if format == "json" else output.say)(deleted(pruned))
+
     async def work() -> Pruning:
         credential = words.credential_from(os.environ)
         async with open_store(repo, insecure=insecure, credential=credential) as store:
@@ -97,7 +100,7 @@ def prune(
                 candidates=(*named, *_recorded(records, store.name)),
                 with_referrers=with_referrers,
             )
-            return await delete(_places(store), wishes, dry_run=dry_run, on_removed=_tell)
+            return await delete(_places(store), wishes, dry_run=dry_run, on_removed=tell)
 
     done = anyio.run(work)
     if format == "json":
@@ -144,7 +147,3 @@ def _recorded(folders: Sequence[Path], repository: str) -> list[Candidate]:
         if record.repository != repository:
             output.note(f"{record.source} is about {record.repository} and is not followed")
     return of_records(record for record in found if record.repository == repository)
-
-
-def _tell(pruned: Pruned) -> None:
-    output.note(f"deleted {pruned.node.digest}")

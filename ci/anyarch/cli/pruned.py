@@ -41,9 +41,11 @@ def document(done: Pruning, *, older_than: timedelta) -> dict[str, object]:
 
 
 def lines(done: Pruning, *, older_than: timedelta) -> list[str]:
-    """The result for people."""
-    said = _removed(done.removed, "delete" if done.dry_run else "deleted")
-    said += [f"kept     {each.digest}  ({each.why}): {reason}" for each, reason in done.kept]
+    """The result for people; what was deleted was told as it happened."""
+    said = _planned(done.removed) if done.dry_run else []
+    said += [
+        f"kept     {each.digest}  ({each.why or 'its index goes'}): {reason}" for each, reason in done.kept
+    ]
     said += [f"gone     {each.digest}  ({each.why}): it is not there any more" for each in done.gone]
     if not done.removed:
         days = older_than.total_seconds() / 86400
@@ -52,15 +54,22 @@ def lines(done: Pruning, *, older_than: timedelta) -> list[str]:
     return [*said, _sum(done), *(["dry run: nothing was deleted"] if done.dry_run else [])]
 
 
-def _removed(removed: Sequence[Pruned], word: str) -> list[str]:
+def deleted(pruned: Pruned) -> str:
+    """One deletion, told when it has happened."""
+    platform = f" {pruned.node.platform}" if pruned.node.platform else ""
+    why = f"  ({pruned.why})" if pruned.why else ""
+    return f"deleted  {pruned.node.digest}  {pruned.node.kind}{platform}{why}"
+
+
+def _planned(removed: Sequence[Pruned]) -> list[str]:
     rows = [
         [
-            word,
+            "delete",
             each.node.kind,
             each.node.platform or "-",
             str(each.node.digest),
             (_time(each.since) or "-")[:10],
-            each.why or "belongs to the above",
+            each.why or "nothing needs it",
         ]
         for each in removed
     ]

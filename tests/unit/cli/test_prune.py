@@ -78,7 +78,7 @@ def test_a_dry_run_shows_what_goes_and_why(
     head, index, image, total, end = said(capsys)
     assert head == "KIND PLATFORM DIGEST UNUSED SINCE WHY"
     assert index == f"delete index - {OLD.digest} 2026-01-31 left by latest"
-    assert image == f"delete image linux/arm64 {ARM.digest} 2026-01-31 belongs to the above"
+    assert image == f"delete image linux/arm64 {ARM.digest} 2026-01-31 nothing needs it"
     assert total.startswith("2 things; would free at most ")
     assert end == "dry run: nothing was deleted"
     assert registry.writes == []

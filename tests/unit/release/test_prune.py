@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from anyarch.errors import ContentError, PruneError, RegistryUnavailableError
 from anyarch.oci import strict_json
 from anyarch.oci.digest import Digest
-from anyarch.oci.manifest import Index, Manifest
+from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Index, Manifest
 from anyarch.oci.reference import Tag
 from anyarch.registry.layout import LayoutStore
 from anyarch.release.history import EMPTY, EMPTY_CONTENT, History, Move, history_tag
@@ -18,6 +22,8 @@ from anyarch.release.prune.candidates import of_digests, of_records, releases_of
 from anyarch.release.prune.note import NOTE_TAG, a_note, read_note
 from anyarch.release.prune.prune import LOOK_MAX, prune
 from anyarch.release.prune.survey import Places, Wishes
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.builders import BuiltImage, an_attestation, an_image, an_index, upload
 from tests.memory_store import MemoryStore
@@ -118,8 +124,7 @@ async def test_a_second_run_deletes_nothing() -> None:
     store, _, _ = await two_releases()
     await pruned(store)
     done = await pruned(store)
-    assert (deleted(store), done.removed) == ([], ())
-    assert [each.why for each in done.gone] == ["left by latest"]
+    assert (deleted(store), done.removed, done.gone) == ([], (), ())
 
 
 async def test_a_dry_run_tells_the_same_and_deletes_nothing() -> None:
@@ -165,8 +170,9 @@ async def test_a_release_that_somebody_else_took_a_tag_from_stays() -> None:
     other = an_index(OLD_ARM)
     await upload(store, OLD_ARM)
     await store.put(LATEST, other)
-    assert [each.node.digest for each in (await pruned(store)).removed] == [old.digest, OLD_AMD.digest]
-    assert new.digest in store.manifests
+    done = await pruned(store, new.digest)
+    assert [each.node.digest for each in done.removed] == [old.digest, OLD_AMD.digest]
+    assert [reason for _, reason in done.kept] == ["latest can be rolled back to it"]
 
 
 def test_gaps_in_a_history_count_as_left_when_they_were_found() -> None:
@@ -195,6 +201,15 @@ async def test_a_build_that_was_never_merged_goes_when_it_is_old() -> None:
     reasons = {each.digest: reason for each, reason in done.kept}
     assert reasons[ARM.digest] == "6 d old"
     assert "tag latest" in reasons[AMD.digest]
+
+
+async def test_what_two_tell_is_as_young_as_the_younger_says() -> None:
+    store, old, _ = await two_releases()
+    built_again = replace(record_of(OLD_AMD, days=1), image=old.descriptor)
+    for candidates in ([*of_records([built_again])], [*of_records([built_again]), *of_digests([old.digest])]):
+        done = await pruned(store, candidates=tuple(candidates))
+        assert deleted(store) == []
+        assert [reason for _, reason in done.kept] == ["24 h old"]
 
 
 async def test_a_build_is_as_young_as_its_last_build_whatever_it_calls_itself() -> None:
@@ -289,6 +304,17 @@ async def test_a_referrer_keeps_what_it_is_about() -> None:
     done = await prune_asking(store, old.digest, signature)
     assert deleted(store) == []
     assert "a referrer (" in done.kept[0][1]
+
+
+async def test_what_a_referrer_keeps_is_named_though_its_index_goes() -> None:
+    """Nothing else names it then."""
+    store, old, _ = await two_releases()
+    await upload(store, image("signature"))
+    signature = about(OLD_AMD)
+    await store.put(signature.digest, signature)
+    done = await prune_asking(store, old.digest, signature, kept_releases=0)
+    assert deleted(store) == [str(old.digest)]
+    assert [each.digest for each, _ in done.kept] == [OLD_AMD.digest]
 
 
 async def test_referrers_go_first_where_that_is_wished() -> None:
@@ -442,11 +468,15 @@ async def test_a_damaged_note_deletes_nothing(spoilt: Manifest | str) -> None:
     assert deleted(store) == []
 
 
-def test_a_note_holds_as_much_as_a_manifest_may() -> None:
-    digests = [Digest.of(str(number).encode()) for number in range(20_005)]
+def test_a_note_fits_a_manifest_however_much_is_left() -> None:
+    digests = [Digest("sha256", f"{number:064x}") for number in range(20_005)]
     note = a_note(digests, dict.fromkeys(digests, NOW))
-    again = Manifest.from_bytes(note.raw)
-    assert [each.digest for each in read_note(again, subject="it")] == digests[:20_000]
+    assert note.size < MANIFEST_MAX_BYTES
+    assert digests[19_999].hex in note.annotations["dev.anyarch.prune"]
+    again = Manifest.from_bytes(a_note(digests[:3], dict.fromkeys(digests, NOW)).raw)
+    assert [(each.digest, each.since) for each in read_note(again, subject="it")] == [
+        (digest, NOW) for digest in digests[:3]
+    ]
 
 
 async def test_bytes_that_releases_share_are_counted_as_far_as_is_known() -> None:
@@ -543,3 +573,73 @@ async def test_a_folder_that_is_no_layout_loses_nothing(tmp_path: Path) -> None:
     files.age(30)
     await files.prune()
     assert files.names() == {AMD.digest.hex}
+
+
+IMAGES = [image(str(number), platform) for number in range(3) for platform in ("linux/amd64", "linux/arm64")]
+INDEXES = st.lists(st.sets(st.sampled_from(range(6)), min_size=1, max_size=4), min_size=1, max_size=5)
+
+
+@given(
+    INDEXES,
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 40)), max_size=6),
+    st.sets(st.integers(0, 4), max_size=2),
+    st.integers(0, 2),
+    st.none() | st.integers(0, 6),
+)
+async def test_whatever_the_repository_holds_no_tag_loses_anything_and_no_index_a_child(
+    shapes: list[set[int]],
+    moved: list[tuple[int, int]],
+    fixed: set[int],
+    kept_releases: int,
+    dies_after: int | None,
+) -> None:
+    indexes = [an_index(*(IMAGES[each] for each in sorted(shape))) for shape in shapes]
+    store = await a_store(*IMAGES)
+    known = fixed | {each % len(indexes) for each, _ in moved}  # of any other index no registry tells
+    for number, index in enumerate(indexes):
+        if number in known:
+            await store.put(index.digest, index)
+        if number in fixed:
+            await store.put(Tag(f"v{number}"), index)
+    moves = [
+        (indexes[each % len(indexes)].digest, days)
+        for each, days in sorted(moved, key=itemgetter(1), reverse=True)
+    ]
+    if moves:
+        await a_history(store, *moves)
+        await store.put(LATEST, store.manifests[moves[-1][0]])
+    tagged = dict(store.tagged)
+    recent = {digest for (digest, _), (_, left) in pairwise(moves) if left < 7}
+
+    def dies(name: str, _: str) -> None:
+        if name == "delete" and dies_after is not None and len(deleted(store)) > dies_after:
+            raise RegistryUnavailableError("the cable")
+
+    store.hook = dies
+    with suppress(RegistryUnavailableError):
+        await pruned(store, kept_releases=kept_releases)
+    assert broken(store) == []
+    store.hook = None
+    await pruned(store, kept_releases=kept_releases)
+    assert broken(store) == []
+    assert {tag: digest for tag, digest in store.tagged.items() if tag in tagged} == tagged
+    assert {*tagged.values(), *recent} <= store.manifests.keys()
+    again = await pruned(store, kept_releases=kept_releases)
+    assert again.removed == ()
+    assert NOTE_TAG not in store.tagged
+    if kept_releases == 0:
+        old = (
+            {digest for (digest, _), (_, left) in pairwise(moves) if left >= 7}
+            - recent
+            - set(tagged.values())
+        )
+        needed = {
+            child.digest
+            for each in store.manifests.values()
+            if isinstance(each, Index)
+            for child in each.manifests
+        }
+        orphans = {
+            child.digest for each in indexes if each.digest in old for child in each.manifests
+        } - needed
+        assert (old | orphans) & store.manifests.keys() == set(), "what is old and unneeded is all gone"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from anyarch.release.prune.age import latest, words
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from anyarch.oci.digest import Digest
+
+REFERRER: Final = "a referrer"
 
 Kind = Literal["index", "image", "artifact", "blob"]
 
@@ -178,6 +180,11 @@ def _said(graph: Graph, digest: Digest) -> datetime | None:
     if node is None or node.created is not None:
         return None if node is None else node.created
     return latest(graph.nodes[name].created for name in node.names if name in graph.nodes)
+
+
+def by_referrer(reason: str) -> bool:
+    """Whether something stays for a referrer alone."""
+    return _first_reason(reason).startswith(REFERRER)
 
 
 def _first_reason(reason: str) -> str:

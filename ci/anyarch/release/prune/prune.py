@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from anyarch.errors import ContentError, PruneError, RegistryProtocolError
 from anyarch.release.parallel import in_parallel
-from anyarch.release.prune.graph import Candidate, decide
+from anyarch.release.prune.graph import Candidate, by_referrer, decide
 from anyarch.release.prune.note import NOTE_TAG, WHY, a_note, leave
 from anyarch.release.prune.survey import (
     add_referrers,
@@ -47,8 +47,9 @@ class Pruning:
         repository: Where.
         dry_run: Whether nothing was deleted.
         removed: What goes, in this order.
-        kept: Candidates that somebody named and that stay, with the reason.
-        gone: Candidates that were not there any more.
+        kept: Candidates that somebody knows and that stay, with the reason; and what a referrer keeps though
+            its index goes: nothing names it any more.
+        gone: What the user named and is not there any more.
         freed_bytes: What deleting frees; on a registry at most, as layers may be shared.
         exact: Whether that is exactly so.
         tags: How many tags were looked at.
@@ -114,13 +115,17 @@ async def prune(
         await _delete_all(work, on_removed)
     removed = verdict.remove if dry_run else work.removed
     kept = {**verdict.kept, **work.spared, **found.reader.faults}
-    named = [each for each in found.candidates.values() if each.why]
+    named = {each.digest for each in wishes.candidates}
     return Pruning(
         repository=places.store.name,
         dry_run=dry_run,
         removed=tuple(_pruned(found, verdict, digest) for digest in removed),
-        kept=tuple((each, kept[each.digest]) for each in named if each.digest in kept),
-        gone=tuple(each for each in named if each.digest in found.reader.absent),
+        kept=tuple(
+            (each, kept[each.digest])
+            for each in found.candidates.values()
+            if each.digest in kept and (each.why or by_referrer(kept[each.digest]))
+        ),
+        gone=tuple(found.candidates[digest] for digest in sorted(named & found.reader.absent)),
         freed_bytes=_freed(found, removed),
         exact=found.reader.blobs,
         tags=len(found.tagged),

@@ -12,7 +12,7 @@ from anyarch.oci.reference import Tag
 from anyarch.release.history import is_history_tag, read_any_history
 from anyarch.release.parallel import in_parallel
 from anyarch.release.prune.candidates import merged, of_inventory, releases_of
-from anyarch.release.prune.graph import Candidate, ages
+from anyarch.release.prune.graph import REFERRER, Candidate, ages
 from anyarch.release.prune.note import NOTE_TAG, read_note
 from anyarch.release.prune.reader import Reader, attached_to
 
@@ -251,7 +251,7 @@ def add_referrers(found: Survey, subject: Digest, referrers: Sequence[Descriptor
         found.reader.add_referrer(subject, each)
         if keep and each.digest not in found.candidates:
             kind = each.extra.get("artifactType") or each.media_type
-            found.roots.setdefault(each.digest, f"a referrer ({str(kind)[:80]})")
+            found.roots.setdefault(each.digest, f"{REFERRER} ({str(kind)[:80]})")
 
 
 def _add_belongings(found: Survey) -> None:
