@@ -24,7 +24,7 @@ test: lint unit ## everything, from a bare machine to nothing left behind
 unit: setup ## the tests that need no engine: seconds
 	@$(bin)/pytest -n 2 $(UNIT)
 
-bench: setup ## merge and tag beside crane, regctl, oras and buildx
+bench: setup ## merge and tag beside crane, regctl, oras, buildx and buildah
 	@$(bin)/python -m lab.bench
 
 lint: setup ## format, lint, types, shell

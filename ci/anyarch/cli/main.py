@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TRACEBACK_VARIABLE: Final = "ANYARCH_TRACEBACK"
 # Start-up makes hundreds of thousands of objects and no garbage. Python's own 700 would look for some
 # after each so many new ones, which is a tenth of a short command.
-_NEW_OBJECTS_BETWEEN_COLLECTIONS: Final = 50_000
+_NEW_OBJECTS_BETWEEN_COLLECTIONS: Final = 150_000
 _BROKEN_PIPE_EXIT_CODE: Final = 141  # 128 + SIGPIPE, as shells report it
 
 
