@@ -307,7 +307,9 @@ class Handler(BaseHTTPRequestHandler):
             refused = failure(fault.status, fault.code, "scripted", fault.headers)
             self._send(refused if fault.status >= 300 else Reply(fault.status, fault.headers))
         elif fault.action == "echo":
-            self._send(failure(fault.status, fault.code, f"you sent {seen.authorization}", fault.headers))
+            sent = seen.authorization.partition(" ")[2]
+            headers = {name: value.replace("{sent}", sent) for name, value in fault.headers.items()}
+            self._send(failure(fault.status, fault.code, f"you sent {seen.authorization}", headers))
         elif fault.action == "expired token":
             registry.tokens.clear()
             self._send(registry.reply(seen))

@@ -179,6 +179,111 @@ async def test_no_failure_shows_a_secret(auth: str, credential: Credential) -> N
     assert_shows_nothing("\n".join(said))
 
 
+# Each header that we read, with what the registry was shown in it.
+ECHOES = {
+    "a challenge that cannot be read": (401, {"WWW-Authenticate": 'Bearer realm="{sent}'}),
+    "a scheme that nobody knows": (401, {"WWW-Authenticate": "{sent}"}),
+    "a realm": (401, {"WWW-Authenticate": 'Bearer realm="https://x.example/{sent}"'}),
+    "a scope": (401, {"WWW-Authenticate": 'Bearer realm="https://x.example/t",scope="{sent}"'}),
+    "a redirect to plain HTTP": (307, {"Location": "http://x.example/{sent}"}),
+    "a redirect to nowhere": (307, {"Location": "https://{sent}@x.example/"}),
+    "a redirect to a private address": (307, {"Location": "http://10.0.0.1/{sent}?token={sent}"}),
+    "a digest": (200, {"Docker-Content-Digest": "{sent}"}),
+    "a content type": (200, {"Content-Type": "{sent}"}),
+    "a range": (206, {"Content-Range": "{sent}"}),
+    "a next page": (200, {"Link": '<https://x.example/{sent}>; rel="next"'}),
+    "a link that cannot be read": (200, {"Link": "<{sent}"}),
+    "an upload elsewhere": (202, {"Location": "http://x.example/{sent}"}),
+    "a time to wait": (429, {"Retry-After": "{sent}"}),
+    "a warning": (403, {"Warning": '299 - "{sent}"'}),
+}
+
+
+@pytest.mark.parametrize(("auth", "credential"), CREDENTIALS)
+@pytest.mark.parametrize("name", ECHOES)
+async def test_no_header_that_repeats_a_secret_gets_it_shown(
+    auth: str, credential: Credential, name: str
+) -> None:
+    status, headers = ECHOES[name]
+    said: list[str] = []
+    with FakeRegistry(auth=auth) as registry:
+        async with store_in(registry, credential) as store:
+            await upload(store, IMAGE)
+            await store.put(Tag("v1"), IMAGE.manifest)
+            registry.faults.append(Fault("echo", status, headers, times=999))
+            for operation in (
+                lambda: store.head(Tag("v1")),
+                lambda: store.get(Tag("v1")),
+                lambda: store.put(Tag("v2"), IMAGE.manifest),
+                lambda: store.get_blob(IMAGE.manifest.config, max_bytes=10_000),
+                lambda: upload(store, an_image("linux/arm64")),
+                store.tags,
+            ):
+                try:
+                    await operation()
+                except AnyarchError as error:
+                    said += [str(error), repr(error), str(dict(error.facts)), str(error.args)]
+                    said += traceback.format_exception(error)
+    assert said, "something of it must fail"
+    assert_shows_nothing("\n".join(said))
+
+
+@pytest.mark.parametrize(("auth", "credential"), CREDENTIALS[1:])
+async def test_a_token_server_that_repeats_what_it_was_shown(auth: str, credential: Credential) -> None:
+    with FakeRegistry() as tokens, FakeRegistry(auth=auth) as registry:
+        registry.switches.realm = f"{tokens.origin}/v2/broken"
+        for status in (400, 401, 403, 500, 307):
+            headers = {"Location": "https://x.example/{sent}", "WWW-Authenticate": "{sent}"}
+            tokens.faults = [Fault("echo", status, headers, times=99, code="DENIED")]
+            async with store_in(registry, credential) as store:
+                with pytest.raises(AnyarchError) as failed:
+                    await store.head(Tag("v1"))
+            said = [str(failed.value), str(dict(failed.value.facts))]
+            assert_shows_nothing("\n".join([*said, *traceback.format_exception(failed.value)]))
+
+
+SIGNED_KEYS = (
+    "X-Amz-Signature",
+    "X-Amz-Security-Token",
+    "X-Goog-Signature",
+    "Signature",
+    "sig",
+    "token",
+    "x",
+)
+
+
+@pytest.mark.parametrize("key", SIGNED_KEYS)
+async def test_no_signed_address_is_shown(key: str) -> None:
+    """Where a blob or an upload is sent, by an address that is as good as a password."""
+    said: list[str] = []
+
+    def observe(request: Request, status: int) -> None:
+        said.append(f"{request} {request!r} {status}")
+
+    credential = Credential(USERNAME, PASSWORD)
+    with FakeRegistry() as gone:
+        signed = f"{gone.origin}/storage/x?{key}=canary-signature&a=canary-state"
+    with FakeRegistry() as registry:
+        async with store_in(registry, credential, observer=observe) as store:
+            await upload(store, IMAGE)
+            for fault in (
+                Fault("status", 307, {"Location": signed}, method="GET", times=99),
+                Fault("status", 202, {"Location": signed}, method="POST", times=99),
+            ):
+                registry.faults = [fault]
+                for operation in (
+                    lambda: store.get_blob(IMAGE.manifest.config, max_bytes=10_000),
+                    lambda: upload(store, an_image("linux/arm64")),
+                ):
+                    try:
+                        await operation()
+                    except AnyarchError as error:
+                        said += [str(error), str(dict(error.facts)), *traceback.format_exception(error)]
+    assert any("storage" in each for each in said), "it was gone after"
+    assert_shows_nothing("\n".join(said))
+
+
 @pytest.mark.parametrize("value", ["line\nbreak", "", "spa ce", "ünicode", "x" * 40_000])
 async def test_a_token_that_no_header_can_hold_is_refused_unseen(
     value: str, monkeypatch: pytest.MonkeyPatch
