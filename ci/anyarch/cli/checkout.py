@@ -26,9 +26,13 @@ class Checkout:
     folder: Path
     environ: Mapping[str, str]
 
+    def commit(self) -> str:
+        """The whole commit id."""
+        return self._git("rev-parse", "--verify", "HEAD")
+
     def revision(self) -> str | None:
         """The commit, with ``-dirty`` if tracked files differ from it; None if not known."""
-        commit = self._git("rev-parse", "--verify", "HEAD")
+        commit = self.commit()
         if not commit:
             return None
         changed = self._git("status", "--porcelain", "--untracked-files=no", "--", ".")

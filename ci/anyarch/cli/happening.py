@@ -39,7 +39,7 @@ def tag_context(
 
     now = now or datetime.now(UTC)
     wanted = parse_ref(ref) if ref else ""
-    commit = (checkout.revision() or "").removesuffix("-dirty")
+    commit = checkout.commit()
     found = context_from_environ(environ, now=now)
     if found is None:
         found = Context(
