@@ -224,6 +224,21 @@ def test_stopped_at_any_request_it_says_which_tags_moved(
     assert stopped >= 3
 
 
+def test_tags_that_wait_for_their_turn_are_not_written_after_a_signal(bench: Bench) -> None:
+    tags = " ".join(f"branch-{number}" for number in range(60))
+    words = ["promote", f"{bench.repository}:latest", "--tag", tags]
+    assert bench.run(words)[0] == 0
+    first = next(
+        seen.number for seen in bench.registry.seen if seen.kind == "manifest" and seen.method == "PUT"
+    )
+    bench.reset()
+    status, said = bench.run(words, Blow(first, signal.SIGTERM, acts=False))
+    assert status == 130
+    moved = bench.tags.keys() - {"latest"}
+    assert 0 < len(moved) < 60
+    assert "as they were: " in said
+
+
 def test_a_second_signal_ends_it_on_the_spot(bench: Bench) -> None:
     """The registry asks to wait for a minute, and the write under way would."""
     bench.registry.faults.append(Fault("status", 503, {"Retry-After": "60"}, method="PUT", times=1000))

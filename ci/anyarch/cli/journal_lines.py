@@ -34,7 +34,8 @@ class Done:
     Args:
         tags: Those that it was to move.
         begun: What it began to write, and what was there before.
-        answered: What of that the store had confirmed.
+        deleted: What of that it began to delete.
+        answered: What of all that the store had confirmed.
         outcome: How it ended; None: it was killed, or is still at work.
     """
 
@@ -43,6 +44,7 @@ class Done:
     when: str = ""
     tags: list[str] = field(default_factory=list)
     begun: dict[str, Was] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
     answered: set[str] = field(default_factory=set)
     outcome: Outcome | None = None
 
@@ -58,6 +60,8 @@ class Done:
             case "write" | "delete" if target:
                 self.begun[target] = _was(line)
                 self.answered.discard(target)
+                if line["do"] == "delete":
+                    self.deleted.add(target)
             case "done" if target:
                 self.answered.add(target)
             case "end":
@@ -68,13 +72,15 @@ class Done:
     def states(self) -> list[str]:
         """What is written, what is not known, and what was left as it was; for people."""
         begun = [target for target in self.begun if not is_history_tag(target)]
-        written = [target for target in begun if target in self.answered]
+        deleted = [target for target in begun if target in self.answered & self.deleted]
+        written = [target for target in begun if target in self.answered - self.deleted]
         unclear = [target for target in begun if target not in self.answered]
         left = [tag for tag in self.tags if tag not in self.begun]
         return [
             f"{what}: {_joined(targets, self.begun)}"
             for what, targets in (
                 ("written", written),
+                ("deleted", deleted),
                 ("begun, and not confirmed", unclear),
                 ("as they were", left),
             )
@@ -91,10 +97,8 @@ class Done:
         how = _ENDED.get(self.outcome or "", "did not end: it was killed, or the machine stopped")
         lines = [f"an earlier anyarch {self.command} to {self.destination}, begun {self.when}, {how}"]
         lines += [f"  {state}" for state in self.states() or ["it had written nothing"]]
-        now = [tag for tag in tags if tag in self.tags]
-        lines.append(
-            f"  this run looks at everything again and finishes: {', '.join(now) or 'none of its tags'}"
-        )
+        now = ", ".join(tag for tag in tags if tag in self.tags)
+        lines.append(f"  this run looks at everything again and finishes{f': {now}' if now else ''}")
         others = [tag for tag in self.tags if tag not in tags and tag not in self.answered]
         if others:
             lines.append(f"  it does not finish {', '.join(others)}: they are not among its tags")

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-import anyio
 from cyclopts import Parameter
 
-from anyarch.cli import output, words
+from anyarch.cli import journal, output, words
+from anyarch.cli.interrupt import carry_out
 from anyarch.cli.pruned import deleted, document, lines
 from anyarch.cli.recordfiles import read_folder
 from anyarch.errors import UsageError
@@ -28,6 +28,7 @@ from anyarch.release.record import read_records
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from anyarch.cli.journal import Journal
     from anyarch.registry.stores import OpenedStore
     from anyarch.release.prune.graph import Candidate
     from anyarch.release.prune.prune import Pruned, Pruning
@@ -100,9 +101,10 @@ def prune(
                 candidates=(*named, *_recorded(records, store.name)),
                 with_referrers=with_referrers,
             )
-            return await delete(_places(store), wishes, dry_run=dry_run, on_removed=tell)
+            return await delete(_places(store, notes), wishes, dry_run=dry_run, on_removed=tell)
 
-    done = anyio.run(work)
+    with journal.begin("prune", repo, [], dry_run=dry_run) as notes:
+        done = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
     if format == "json":
         output.say_json(document(done, older_than=age))
         return
@@ -110,12 +112,12 @@ def prune(
         output.say(line)
 
 
-def _places(store: OpenedStore) -> Places:
+def _places(store: OpenedStore, notes: Journal) -> Places:
     if isinstance(store, LayoutStore):
         return Places(store=store, inventory=store)
     from anyarch.registry.referrers import list_referrers  # noqa: PLC0415  layouts need no client
 
-    return Places(store=store, referrers=partial(list_referrers, store))
+    return Places(store=notes.over(store), referrers=partial(list_referrers, store))
 
 
 def _digests(values: Sequence[str], flag: str) -> list[Digest]:

@@ -214,6 +214,24 @@ async def test_once_stopped_no_write_begins() -> None:
     ]
 
 
+@pytest.mark.anyio
+@pytest.mark.usefixtures("folder")
+async def test_what_was_deleted_is_told_as_that() -> None:
+    store, records = await three_builds()
+    gone, left = records[0].image.digest, records[1].image.digest
+    opened = journal.begin("prune", REPOSITORY, [])
+    assert await opened.over(store).delete(gone)
+    await opened.before(journal_lines.delete(left))
+    kill(opened)
+    told: list[str] = []
+    with journal.begin("prune", REPOSITORY, [], tell=told.append):
+        assert told[1:] == [
+            f"  deleted: {gone}",
+            f"  begun, and not confirmed: {left}",
+            "  this run looks at everything again and finishes",
+        ]
+
+
 # Nothing about it may be in the way of a release.
 
 
