@@ -10,8 +10,9 @@ from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
-from anyarch.errors import UsageError
+from anyarch.errors import ConfigError, UsageError
 from anyarch.release import marks
+from anyarch.release.fields import TEXT_MAX_CHARACTERS
 from anyarch.release.tags.expansion import expand
 from anyarch.release.tags.rules import SHORT_SHA_LENGTH
 from anyarch.release.tags.template import GLOBALS, Template
@@ -48,6 +49,9 @@ def described(
         context: What happened; None: nothing is known of it.
         version: The tag that is the version.
         revision: The commit as the plan names it.
+
+    Raises:
+        ConfigError: an expression has a value that no label can have.
     """
     build = config.build
     if context is None:
@@ -55,10 +59,8 @@ def described(
     length = config.tags.short_sha_length if config.tags else SHORT_SHA_LENGTH
 
     def written(values: Mapping[str, str]) -> dict[str, str]:
-        return {
-            name: expand(Template.parse(value, names=GLOBALS), context, length)
-            for name, value in values.items()
-        }
+        texts = {name: Template.parse(value, names=GLOBALS) for name, value in values.items()}
+        return {name: _checked(name, expand(text, context, length)) for name, text in texts.items()}
 
     known = standard(context, version=version, revision=revision) if config.oci_labels else {}
     # The manifest's revision has a way of its own: merge holds it against the plan's.
@@ -68,6 +70,16 @@ def described(
         labels={**known, **written(build.labels)},
         annotations={**without_revision, **written(build.annotations)},
     )
+
+
+def _checked(name: str, value: str) -> str:
+    """A value as a plan may carry it, so that it is refused here and not by merge."""
+    if len(value) > TEXT_MAX_CHARACTERS or not value.isprintable():
+        raise ConfigError(
+            f'label or annotation "{name}" would be {value[:80]!r}',
+            hint=f"expected up to {TEXT_MAX_CHARACTERS} printable characters on one line",
+        )
+    return value
 
 
 def standard(context: Context, *, version: str | None, revision: str | None) -> dict[str, str]:
@@ -84,4 +96,4 @@ def standard(context: Context, *, version: str | None, revision: str | None) -> 
         "url": context.source,
         "version": version or "",
     }
-    return {f"{PREFIX}{name}": word for name, word in known.items() if word}
+    return {f"{PREFIX}{name}": word for name, word in known.items() if word and word.isprintable()}
