@@ -40,7 +40,7 @@ NEXT_YEAR = datetime.now(UTC) + timedelta(days=365)
 _numbers = count()
 
 
-@pytest.fixture(scope="module", params=[name for name in PLACES if name != "Amazon ECR"])
+@pytest.fixture(scope="module", params=PLACES)
 def place(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, peers: Path
 ) -> Iterator[Place]:

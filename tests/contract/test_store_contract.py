@@ -31,10 +31,6 @@ pytestmark = pytest.mark.anyio
 ABSENT = Digest.of(b"nobody ever wrote this")
 V1 = Tag("v1")
 _numbers = count()
-# ECR deletes by an API of its own.
-_where_it_deletes = pytest.mark.parametrize(
-    "place", [name for name in PLACES if name != "Amazon ECR"], indirect=True
-)
 
 
 @pytest.fixture(scope="module", params=PLACES)
@@ -132,7 +128,6 @@ async def test_writing_twice_is_no_error(store: Store) -> None:
     assert (await store.get(V1)).raw == image.manifest.raw
 
 
-@_where_it_deletes
 async def test_a_deleted_manifest_is_gone_and_nothing_else_is(store: Store) -> None:
     first, second = await two_platforms(store)
     index = an_index(first, second)
@@ -147,7 +142,6 @@ async def test_a_deleted_manifest_is_gone_and_nothing_else_is(store: Store) -> N
     assert await store.tags() == ["v1"]
 
 
-@_where_it_deletes
 async def test_a_deleted_manifest_can_be_written_again(store: Store) -> None:
     (image, _) = await two_platforms(store)
     await store.delete(image.digest)
@@ -155,7 +149,6 @@ async def test_a_deleted_manifest_can_be_written_again(store: Store) -> None:
     assert (await store.get(V1)).raw == image.manifest.raw
 
 
-@_where_it_deletes
 async def test_a_tag_never_points_at_a_deleted_manifest(store: Store) -> None:
     first, second = await two_platforms(store)
     await store.put(V1, first.manifest)
@@ -164,7 +157,6 @@ async def test_a_tag_never_points_at_a_deleted_manifest(store: Store) -> None:
     assert await store.tags() == ["v2"]
 
 
-@_where_it_deletes
 async def test_deleting_what_never_was_is_no_error(store: Store) -> None:
     assert not await store.delete(ABSENT)
     await two_platforms(store)

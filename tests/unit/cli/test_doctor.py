@@ -9,10 +9,14 @@ import pytest
 from anyarch.cli.main import run
 
 from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry, Fault
+from tests.unit.release.test_schemas import validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+SCHEMA = validator("doctor")
 
 
 @pytest.fixture
@@ -37,6 +41,7 @@ def test_what_publishing_needs_and_is_not_there_has_an_exit_code(
     assert run(["doctor", "registry", f"{registry.host}/shop/api", "--format", "json"]) == 40
     output = capsys.readouterr()
     document = json.loads(output.out)
+    SCHEMA.validate(document)
     assert (document["schema"], document["ok"]) == (1, False)
     checks = {each["name"]: each for each in document["checks"]}
     assert checks["push"]["verdict"] == "fail"

@@ -21,6 +21,7 @@ from anyarch.release.promote import promote
 from tests.builders import an_image, an_index, upload
 from tests.fake_dagger import a_record
 from tests.fake_registry import FakeRegistry
+from tests.unit.release.test_schemas import validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 AMD, ARM = an_image("linux/amd64"), an_image("linux/arm64")
 OLD, NEW = an_index(AMD, ARM), an_index(AMD)
 LATEST = Tag("latest")
+SCHEMA = validator("prune")
 OLD_BUILD = an_image("linux/386", config_fields={"created": "2025-01-31T12:00:00Z"})
 
 
@@ -89,6 +91,7 @@ def test_what_goes_is_gone_and_what_a_tag_needs_is_there(
 ) -> None:
     assert prune(registry, "--keep-releases", "0", "--format", "json") == 0
     document = json.loads(capsys.readouterr().out)
+    SCHEMA.validate(document)
     assert [each["digest"] for each in document["removed"]] == [str(OLD.digest), str(ARM.digest)]
     assert (document["schema"], document["dry_run"], document["freed_bytes_exact"]) == (1, False, False)
     assert {str(OLD.digest), str(ARM.digest)} & held(registry) == set()

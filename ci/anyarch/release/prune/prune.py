@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from anyarch.errors import ContentError, PruneError, RegistryProtocolError
+from anyarch.errors import (
+    AuthenticationError,
+    DeletionUnsupportedError,
+    DeniedError,
+    PruneError,
+    RegistryError,
+    RegistryUnavailableError,
+)
 from anyarch.release.parallel import in_parallel
 from anyarch.release.prune.graph import Candidate, by_referrer, decide
 from anyarch.release.prune.note import NOTE_TAG, WHY, a_note, leave
@@ -146,7 +153,9 @@ async def _delete_all(work: _Deletion, on_removed: Callable[[Pruned], None]) -> 
             continue
         try:
             there = await store.delete(digest)
-        except (ContentError, RegistryProtocolError) as error:
+        except (RegistryUnavailableError, AuthenticationError, DeniedError, DeletionUnsupportedError):
+            raise  # the next one would fare no better
+        except RegistryError as error:
             # Refused for this one, as ECR does for what an index that we do not know names.
             work.failed[digest] = error.what
             work.spared.update(graph.needed_by({digest: "it could not be deleted"}))
