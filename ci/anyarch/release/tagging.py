@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 
-from anyarch.errors import LostRaceError, RegistryError, RegistryProtocolError
+from anyarch.errors import (
+    ContentError,
+    LostRaceError,
+    RegistryError,
+    RegistryProtocolError,
+    RegistryUnavailableError,
+)
 from anyarch.release.parallel import in_parallel
 from anyarch.release.tag_order import in_order
 
@@ -52,10 +58,15 @@ async def move_tags(
         RegistryError: a write failed; the message says which tags had moved.
     """
     moved: list[Tag] = []
+    unsure: list[Tag] = []
 
     async def move(tag: Tag) -> None:
-        with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
-            await store.put(tag, manifest)
+        try:
+            with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
+                await store.put(tag, manifest)
+        except (RegistryUnavailableError, RegistryProtocolError, ContentError):
+            unsure.append(tag)  # no refusal: what it did before its answer was lost, nobody knows
+            raise
         moved.append(tag)
         on_moved(tag)
 
@@ -63,7 +74,7 @@ async def move_tags(
         try:
             await in_parallel([partial(move, tag) for tag in group])
         except RegistryError as error:
-            raise _with_moved(error, moved, before) from error
+            raise _with_moved(error, moved, unsure, before) from error
 
 
 async def read_back(store: Store, expected: Digest, before: Mapping[Tag, Digest | None]) -> None:
@@ -103,13 +114,18 @@ async def _read_back(store: Store, tag: Tag, expected: Digest, previous: Digest 
 
 
 def _with_moved(
-    error: RegistryError, moved: Sequence[Tag], before: Mapping[Tag, Digest | None]
+    error: RegistryError,
+    moved: Sequence[Tag],
+    unsure: Sequence[Tag],
+    before: Mapping[Tag, Digest | None],
 ) -> RegistryError:
     """The same error, saying which tags had already moved and from where."""
-    if moved:
-        list_moved = ", ".join(f"{tag} (was {before[tag] or 'not there'})" for tag in moved)
-        said = f"tags that had moved before: {list_moved}; the others are as they were"
-    else:
-        said = "no tag was moved"
+    groups = {"tags that had moved before": moved, "moved or not, it did not say": unsure}
+    found = [
+        f"{what}: " + ", ".join(f"{tag} (was {before[tag] or 'not there'})" for tag in tags)
+        for what, tags in groups.items()
+        if tags
+    ]
+    said = "; ".join([*found, "the others are as they were"]) if found else "no tag was moved"
     hint = f"{error.hint}; {said}" if error.hint else said
     return type(error)(error.what, hint=f"{hint}; do the same again to finish", **error.facts)

@@ -495,6 +495,7 @@ async def test_the_message_says_which_tags_had_moved_when_one_fails() -> None:
     with pytest.raises(RegistryUnavailableError) as caught:
         await merge(store, records, tags=[LATEST, VERSION])
     assert f"wait; tags that had moved before: 1.2.3 (was {OLD.digest})" in caught.value.hint
+    assert f"moved or not, it did not say: latest (was {OLD.digest})" in caught.value.hint
     assert caught.value.facts["status"] == 503
     assert store.tagged[LATEST] == OLD.digest
 
