@@ -8,13 +8,12 @@ check off: a registry without TLS is declared insecure, and then no TLS is prete
 from __future__ import annotations
 
 import os
+import platform
 import re
 import ssl
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-
-import httpx2
 
 from anyarch.errors import RegistryUnavailableError
 
@@ -25,6 +24,13 @@ if TYPE_CHECKING:
 
 # ``HOST:PORT/*.crt`` below these: https://docs.docker.com/engine/security/certificates/
 REGISTRY_FOLDERS: Final = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs.d"))
+# Where systems keep them whose Python was built elsewhere: Debian, Fedora, Alpine, SUSE.
+_SYSTEM_FILES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+)
 _FILE_VARIABLE: Final = "SSL_CERT_FILE"
 _FOLDERS_VARIABLE: Final = "SSL_CERT_DIR"
 _HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
@@ -49,11 +55,26 @@ def tls_context(
     if environ.get(_FILE_VARIABLE) or environ.get(_FOLDERS_VARIABLE):
         context = _from_environment(environ)
     else:
-        context = httpx2.create_ssl_context(trust_env=False)
+        context = _from_system()
     for folder in folders:
         for netloc in {origin.netloc, f"{origin.host}:{origin.port}"}:
             for path in sorted((folder / netloc).glob("*.crt")):
                 _load(context, path, why=f"an authority of {origin.netloc}")
+    return context
+
+
+def _from_system() -> ssl.SSLContext:
+    """The system's own authorities, where its OpenSSL was built to look or where systems keep them."""
+    if platform.system() != "Linux":  # they are in no file there
+        import httpx2  # noqa: PLC0415  slow to import, and good at just this
+
+        return httpx2.create_ssl_context(trust_env=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    paths = ssl.get_default_verify_paths()
+    files = [path for path in (paths.openssl_cafile, *_SYSTEM_FILES) if Path(path).is_file()]
+    folder = paths.openssl_capath if Path(paths.openssl_capath).is_dir() else None
+    if files or folder:
+        context.load_verify_locations(files[0] if files else None, folder)
     return context
 
 

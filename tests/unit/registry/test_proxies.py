@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import socket
+import ssl
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,7 +28,6 @@ from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry
 from tests.unit.registry.clocks import FakeClock
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -250,6 +250,21 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, kind: str, w
     environ = {"SSL_CERT_FILE": str(path)} if where == "SSL_CERT_FILE" else {}
     with pytest.raises(RegistryUnavailableError, match=r"ca\.crt"):
         tls_context(HTTPS, environ, folders=[tmp_path] if where != "SSL_CERT_FILE" else [])
+
+
+@pytest.mark.parametrize("built_for", ["this system", "another system"])
+def test_the_systems_own_authorities_are_trusted(monkeypatch: pytest.MonkeyPatch, built_for: str) -> None:
+    import httpx2
+
+    if built_for == "another system":
+        nowhere = ssl.get_default_verify_paths()._replace(
+            openssl_cafile="/nowhere", openssl_capath="/nowhere"
+        )
+        monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
+    ours = tls_context(HTTPS, {}, folders=[])
+    theirs = httpx2.create_ssl_context(trust_env=False)
+    assert ours.get_ca_certs() == theirs.get_ca_certs() != []
+    assert (ours.verify_mode, ours.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def test_one_registrys_authority_is_not_anothers(authority: Authority, tmp_path: Path) -> None:
