@@ -140,6 +140,31 @@ async def test_a_token_is_renewed_before_it_expires(ecr: FakeEcr) -> None:
     assert len(passwords_shown(ecr, HOST)) == 2
 
 
+async def test_whoever_asks_after_the_end_gets_another_token(ecr: FakeEcr) -> None:
+    clock = FakeClock(wall=time.time())
+    account = api.Account(PRIVATE, wall=lambda: clock.wall)
+    first = await account.credential()
+    assert await account.credential() == first
+    clock.wall += api.TOKEN_SECONDS
+    ecr.passed += api.TOKEN_SECONDS
+    assert await account.credential() != first
+
+
+async def test_with_a_profile_only_aws_counts(
+    ecr: FakeEcr, docker_login: DockerLogin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = await api.Account(PRIVATE).credential()
+    docker_login(HOST, left)
+    profiles = tmp_path / "credentials"
+    profiles.write_text(f"[two]\naws_access_key_id=AKIASECOND\naws_secret_access_key={SECRET_KEY}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profiles))
+    async with open_store(f"{HOST}/shop/api", aws_profile="two") as store:
+        await upload(store, IMAGE)
+    (shown,) = passwords_shown(ecr, HOST)
+    assert shown != left.password
+    assert ecr.issued[shown][0].key == "AKIASECOND"
+
+
 async def test_a_given_password_that_has_expired_is_an_error_at_once(ecr: FakeEcr) -> None:
     given = await api.Account(PRIVATE).credential()
     ecr.expire_tokens()

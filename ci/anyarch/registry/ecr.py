@@ -39,7 +39,6 @@ TOKEN_SECONDS: Final = 12 * 3600.0
 # Asked again this long before the end, so that a transfer begun with a token can end with it.
 EXPIRY_MARGIN_SECONDS: Final = 600.0
 _DEADLINE_SECONDS: Final = 60.0
-_ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECR", "AWS_ENDPOINT_URL_ECR_PUBLIC")
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 20.0
 _TRIES: Final = 4
@@ -94,15 +93,14 @@ class Account:
     def _client(self) -> Any:  # noqa: ANN401  boto3 makes clients out of data files at run time
         if self._session is None:
             self._session = boto3.Session(profile_name=self.profile or None, region_name=self.where.region)
-        overridden = any(os.environ.get(name) for name in _ENDPOINT_VARIABLES)
         config = Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             # Nothing above tries these calls again.
             retries={"mode": "standard", "total_max_attempts": _TRIES},
-            # An endpoint of one's own and these are a contradiction that the SDK refuses.
-            use_fips_endpoint=True if self.where.fips and not overridden else None,
-            use_dualstack_endpoint=True if self.where.dual_stack and not overridden else None,
+            # None: then the user's own configuration counts.
+            use_fips_endpoint=self.where.fips or None,
+            use_dualstack_endpoint=self.where.dual_stack or None,
             user_agent_extra="anyarch",
         )
         return self._session.client(self.where.service, config=config)
