@@ -18,6 +18,7 @@ from anyarch.errors import (
     OffendersError,
     TrialFailedError,
     UsageError,
+    printable,
 )
 
 if TYPE_CHECKING:
@@ -168,11 +169,17 @@ def _tell(error: AnyarchError, *, as_json: bool) -> None:
 
 
 def _tell_bug(failure: BaseException, cause: BaseException) -> int:
-    if os.environ.get(TRACEBACK_VARIABLE) == "1":
-        import traceback  # noqa: PLC0415  only a bug needs it
+    from anyarch.cli.words import PASSWORD_VARIABLE, USERNAME_VARIABLE  # noqa: PLC0415  only a bug needs it
+    from anyarch.engine.veil import Veil  # noqa: PLC0415  as above
 
-        traceback.print_exception(failure)
-    said = " ".join(str(cause).split())[:300]
+    # Nobody has looked at what this exception holds.
+    user, password = (os.environ.get(name, "") for name in (USERNAME_VARIABLE, PASSWORD_VARIABLE))
+    veil = Veil.of((), username=user, password=password, environ=os.environ)
+    if os.environ.get(TRACEBACK_VARIABLE) == "1":
+        import traceback  # noqa: PLC0415  as above
+
+        sys.stderr.write(printable(veil("".join(traceback.format_exception(failure)))))
+    said = printable(veil(" ".join(str(cause).split())))[:300]
     sys.stderr.write(
         f"error: {type(cause).__name__}: {said}\n"
         f"  → this is a bug in anyarch; {TRACEBACK_VARIABLE}=1 shows where, please report it\n"
