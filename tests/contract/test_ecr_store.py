@@ -87,6 +87,8 @@ async def test_an_image_is_pushed_and_read_back_with_aws_credentials_alone(ecr: 
         config = IMAGE.manifest.config
         assert await store.get_blob(config, max_bytes=10_000) == IMAGE.blobs[config.digest]
     assert ecr.asked_of_api == [("api.ecr.eu-west-1.amazonaws.com", "GetAuthorizationToken")]
+    at_home = [each for each in ecr.seen if each.path.startswith("/v2/")]
+    assert all(each.authorization for each in at_home), "it need not be asked for a password first"
 
 
 async def test_stores_of_one_registry_share_a_token(ecr: FakeEcr) -> None:

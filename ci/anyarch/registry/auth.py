@@ -66,6 +66,7 @@ class Authenticator:
         send: Sends a request for a token, without authorization of its own.
         clock: For expiry.
         token_hosts: Other hosts that the user trusts to hand out tokens for this registry.
+        always_basic: It asks for Basic at every request, so there is no need to be asked first.
     """
 
     host: str
@@ -74,6 +75,7 @@ class Authenticator:
     send: Sender = field(repr=False)
     clock: Clock
     token_hosts: Collection[str] = ()
+    always_basic: bool = False
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
     _asked: bool = False
     _asked_at: float = 0.0
@@ -82,6 +84,10 @@ class Authenticator:
     _challenge: Challenge | None = None
     _tokens: dict[frozenset[str], _Token] = field(default_factory=dict, repr=False)
     _secrets: set[str] = field(default_factory=set, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.always_basic:
+            self._challenge = Challenge("basic")
 
     async def header(self, scopes: frozenset[str]) -> str:
         """What to send before being asked, as far as an earlier challenge taught; empty for nothing.

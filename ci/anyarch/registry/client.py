@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from anyarch.errors import RegistryProtocolError
 from anyarch.registry.auth import Authenticator
+from anyarch.registry.ecr_host import EcrHost
 from anyarch.registry.refusal import read_refusal
 from anyarch.registry.requests import RequestCounter
 from anyarch.registry.retry import Clock, Retry, RetryableError, gate_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_ECR_PRIVATE: Final = ".dkr"  # Basic on every request; ECR Public speaks Bearer, as others do
 _REDIRECTS_MAX: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _READING: Final = frozenset({"GET", "HEAD"})
@@ -85,6 +87,7 @@ class Client:
             send=self._wire.open,
             clock=options.clock,
             token_hosts={*options.token_hosts, *trusted_token_hosts(host, os.environ)},
+            always_basic=_ECR_PRIVATE in host and EcrHost.parse(host) is not None,
         )
 
     @cached_property
