@@ -9,7 +9,13 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from anyarch.checks import Check, Line
-from anyarch.errors import AnyarchError, AuthenticationError, RegistryProtocolError, RegistryUnavailableError
+from anyarch.errors import (
+    AnyarchError,
+    AuthenticationError,
+    DeniedError,
+    RegistryProtocolError,
+    RegistryUnavailableError,
+)
 from anyarch.oci.reference import Repository
 from anyarch.registry.doctor_repository import RepositoryDoctor, exchange
 from anyarch.registry.doctor_way import Way, speaks_tls
@@ -154,17 +160,23 @@ class RegistryDoctor:
         return Line(name="rate limit", verdict="ok", found=", ".join(said) or "none announced")
 
     async def _log_in(self) -> Line:
-        """``GET /v2/`` with whatever credential there is."""
-        request = Request(method="GET", url=self._client.url(""), kind="tags")
+        """``GET /v2/`` with whatever credential there is, asking for no more than to pull."""
         if self._status == 200:
             return Line(name="credentials", verdict="ok", found=f"not asked for ({self._source})")
+        path = self._store.repository.path
+        scopes = frozenset({f"repository:{path}:pull"}) if self._repository else frozenset[str]()
+        request = Request(method="GET", url=self._client.url(""), kind="tags")
         try:
-            async with exchange(self._store, request, frozenset()):
+            async with exchange(self._store, request, scopes):
                 word = "not needed to look" if self._source.startswith("none") else "accepted"
         except AuthenticationError as error:
             raise AuthenticationError(
                 f"{error.what}; {self._source}", hint=error.hint, **error.facts
             ) from error
+        except DeniedError as error:
+            # Some services give nobody their front door, and every repository its own.
+            found = f"{error.what}; {self._source}; what follows tells"
+            return Line(name="credentials", verdict="unknown", found=found)
         return Line(name="credentials", verdict="ok", found=f"{word}, {self._source}")
 
     def _remember(self, answer: Answer) -> None:

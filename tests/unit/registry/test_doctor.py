@@ -111,6 +111,13 @@ async def test_credentials_that_are_not_accepted_stop_the_rest_and_stay_secret(a
     assert "canary" not in repr(lines)
 
 
+async def test_a_front_door_that_is_closed_to_all_does_not_end_it() -> None:
+    with FakeRegistry(auth="basic") as registry:
+        registry.faults.append(Fault("status", status=403, code="DENIED", kind="ping", since=4, times=9))
+        lines = await examined(registry, credential=Credential(USERNAME, PASSWORD))
+    assert verdicts(lines, "credentials", "push") == ["unknown", "ok"]
+
+
 async def test_a_missing_permission_to_push_is_the_only_failure() -> None:
     with FakeRegistry() as registry:
         await filled(registry)

@@ -250,8 +250,8 @@ def add_referrers(found: Survey, subject: Digest, referrers: Sequence[Descriptor
     for each in referrers:
         found.reader.add_referrer(subject, each)
         if keep and each.digest not in found.candidates:
-            kind = each.extra.get("artifactType") or each.media_type
-            found.roots.setdefault(each.digest, f"{REFERRER} ({str(kind)[:80]})")
+            kind = str(each.extra.get("artifactType") or each.media_type)
+            found.roots.setdefault(each.digest, f"{REFERRER} ({' '.join(kind.split())[:80]})")
 
 
 def _add_belongings(found: Survey) -> None:
