@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-_AT_ONCE: Final = 4
+_WRITES_AT_ONCE: Final = 4
+_LOOKS_AT_ONCE: Final = 16
 _DEPTH_MAX: Final = 3  # an index of indexes is rare, deeper nesting is an attack
 
 
@@ -175,18 +176,21 @@ async def ship(load: Load, *, on_write: Callable[[Write], None] = lambda _: None
         done.add(digest)
         on_write(load.write_of(digest, manifest))
 
-    await each_of(load.blobs, bring)
+    await each_of(load.blobs, bring, at_once=_WRITES_AT_ONCE)
     items = load.to_put.items()
-    await each_of([item for item in items if isinstance(item[1], Image)], write)
+    images = [item for item in items if isinstance(item[1], Image)]
+    await each_of(images, write, at_once=_WRITES_AT_ONCE)
     for item in items:
         if isinstance(item[1], Index):
             await write(item)
     return _writes(load, done)
 
 
-async def each_of(items: Iterable[T], work: Callable[[T], Awaitable[None]]) -> None:
+async def each_of(
+    items: Iterable[T], work: Callable[[T], Awaitable[None]], *, at_once: int = _LOOKS_AT_ONCE
+) -> None:
     """Do ``work`` for every item, a few at once; the first failure ends the others."""
-    places = anyio.Semaphore(_AT_ONCE)
+    places = anyio.Semaphore(at_once)
 
     async def one(item: T) -> None:
         async with places:
