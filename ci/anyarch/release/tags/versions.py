@@ -74,9 +74,11 @@ def read_pep440(text: str) -> Version | None:
         found = PythonVersion(text)
     except InvalidVersion:
         return None
+    # metadata-action's library writes commas between the parts of a local version, which tags turn to dashes.
+    local = f"+{found.local.replace('.', ',')}" if found.local else ""
     return Version(
         raw=text,
-        text=str(found),
+        text=f"{found.public}{local}",
         major=found.major,
         minor=found.minor,
         patch=found.micro,

@@ -187,6 +187,11 @@ def test_npm_takes_these(git_tag: str, expected: list[str]) -> None:
     assert tags("type=semver,pattern={{version}}", happened(f"refs/tags/{git_tag}")) == expected
 
 
+def test_a_local_version_of_python_has_dashes() -> None:
+    found = tags("type=pep440,pattern={{version}}", happened("refs/tags/1.0+Ubuntu.01"), "latest=false")
+    assert found == ["1.0-ubuntu-1"]
+
+
 @pytest.mark.parametrize("event", ["schedule", "issues", "discussion_comment", "create"])
 def test_some_events_are_always_about_the_default_branch(event: str) -> None:
     rule = "x,enable={{is_default_branch}}"
