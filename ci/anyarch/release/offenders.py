@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 class Offenders:
     """``foreign`` ones belong to another plan, commit or repository; ``wrong`` ones are anything else.
 
-    ``elsewhere`` are the repositories that some of the foreign ones are in.
+    ``elsewhere`` are the repositories that some of the foreign ones are in; ``referenced`` says that
+    references were given, which somebody chose and nobody built for this.
     """
 
     foreign: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
+    referenced: bool = False
 
     def raise_if_any(self) -> None:
         """Refuse, naming every one.
@@ -44,7 +46,9 @@ class Offenders:
             raise MergeRefusedError(
                 "refused to merge: the images do not make up the expected index; no tag was touched",
                 offenders=[*self.wrong, *self.foreign],
-                hint="build the platforms named here again, then merge",
+                hint="name one good image for each platform"
+                if self.referenced
+                else "build the platforms named here again, then merge",
             )
         if self.foreign:
             raise PlanMismatchError(
@@ -65,8 +69,8 @@ class Offenders:
 
 def find_offenders(children: Sequence[Child], expectation: Expectation) -> Offenders:
     """Every offender among the children: the set, the records, the images."""
-    offenders = Offenders()
     records = [child.record for child in children]
+    offenders = Offenders(referenced=any(record.referenced for record in records))
     offenders.wrong += _wrong_set([record.platform for record in records], records, expectation)
     if expectation.has_plan:
         offenders.foreign += _not_of_the_plan(records, expectation)

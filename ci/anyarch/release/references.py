@@ -45,7 +45,11 @@ async def read_references(references: Sequence[Reference]) -> tuple[tuple[Record
     read = await in_parallel([partial(_read, reference) for reference in references])
     records = [record for found, _ in read for record in found]
     pairs = zip(references, read, strict=True)
-    problems = [f"{each.name}: {word}" for each, (_, said) in pairs for word in said]
+    problems = [
+        word if word.startswith(each.name) else f"{each.name}: {word}"
+        for each, (_, said) in pairs
+        for word in said
+    ]
     return tuple(records), tuple(problems)
 
 

@@ -120,6 +120,12 @@ def test_what_cannot_be_understood(
     assert said in capsys.readouterr().err
 
 
+def test_a_reference_to_nothing_is_named_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["merge", "oci:stage:none", "oci:stage:arm", "--to", "oci:dist"]) == 32
+    assert capsys.readouterr().err.count("oci:stage:none") == 1
+    assert not (work / "dist").exists()
+
+
 def test_the_environments_credential_goes_to_the_destination_only(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

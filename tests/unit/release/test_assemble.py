@@ -228,6 +228,7 @@ async def test_every_offender_is_listed_at_once() -> None:
         "linux/amd64",
         "linux/arm64 (stage.example.com/shop/api",
     ]
+    assert error.hint == "name one good image for each platform"
     assert stage.writes == []
 
 
