@@ -211,6 +211,9 @@ async def test_merge_by_the_module_and_by_the_library_write_the_same_index(
         assert (str(release.digest), release.writes) == (digest, 0)
         assert isinstance(await store.get(Tag("1.0")), Index)
 
+    elsewhere = ["merge", f"--reference={repository}:1.0", f"--to={client.registry}/test/elsewhere"]
+    assert await client.calls(*elsewhere, f"--from={repository}", "--force", "--insecure", "digest") == digest
+
     verify = ["verify", f"--ref={repository}:1.0", "--insecure", "--platform=linux/amd64"]
     failure = await client.fails(*verify)
     assert failure.startswith("anyarch.VerifyFailedError: ")
