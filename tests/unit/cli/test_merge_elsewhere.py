@@ -112,10 +112,7 @@ def test_records_of_a_registry_are_merged_elsewhere_only_where_it_is_named(
         pytest.param(["oci:stage:amd", "--to", "oci:dist", "--from", "A:b:c"], "repository", id="no place"),
     ],
 )
-def test_what_cannot_be_understood(
-    work: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert work.is_dir()
+def test_what_cannot_be_understood(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["merge", *words]) == 2
     assert said in capsys.readouterr().err
 
