@@ -47,10 +47,12 @@ def locked(directory: int, subject: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # in a folder where only the owner removes files, it stays
-            if _is_there(directory, held):
-                os.unlink(LOCK_FILE, dir_fd=directory)
-        os.close(held)
+        try:
+            with suppress(OSError):  # in a folder where only the owner removes files, it stays
+                if _is_there(directory, held):
+                    os.unlink(LOCK_FILE, dir_fd=directory)
+        finally:
+            os.close(held)
 
 
 def _try(directory: int) -> int | None:

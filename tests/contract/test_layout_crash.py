@@ -1,0 +1,79 @@
+"""A merge into a layout that dies at any change of the disk: every tag stays complete, a rerun finishes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from anyarch.oci.manifest import Index
+from anyarch.oci.reference import Tag
+from anyarch.registry.layout import LayoutStore
+from anyarch.release.publish import merge
+from anyarch.release.verify import verify
+
+from tests.builders import upload
+from tests.releases import a_build, a_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+pytestmark = pytest.mark.anyio
+
+BUILDS = [a_build("linux/amd64"), a_build("linux/arm64")]
+TAGS = (Tag("1.4.2"), Tag("latest"))
+
+
+class KilledError(Exception):
+    """What no code catches."""
+
+
+class Death:
+    """Dies at the n-th change of the disk, and at each one that the dying would still make."""
+
+    def __init__(self, at: int, *, acts: bool) -> None:
+        self.left = at
+        self.acts = acts
+
+    def around(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*words: Any, **more: Any) -> Any:  # noqa: ANN401  whatever os takes
+            self.left -= 1
+            if self.left < 0 or (self.left == 0 and not self.acts):
+                raise KilledError
+            result = real(*words, **more)
+            if self.left == 0:
+                raise KilledError
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("acts", [pytest.param(False, id="before"), pytest.param(True, id="after")])
+async def test_killed_at_any_change_of_the_disk_a_rerun_finishes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acts: bool
+) -> None:
+    deaths = 0
+    for at in range(1, 100):
+        store = LayoutStore(tmp_path / f"dist{at}")
+        await upload(store, *BUILDS)
+        await store.put(TAGS[1], BUILDS[0].manifest)
+        records = [a_record(build, repository=store.name) for build in BUILDS]
+        death = Death(at, acts=acts)
+        with monkeypatch.context() as patched:
+            for name in ("rename", "fsync", "unlink"):
+                patched.setattr(os, name, death.around(getattr(os, name)))
+            try:
+                await merge(store, records, tags=TAGS)
+            except KilledError:
+                deaths += 1
+            else:
+                break
+        for tag in await store.tags():
+            await verify(store, Tag(tag))
+        release = await merge(store, records, tags=TAGS)
+        assert isinstance(await store.get(TAGS[1]), Index)
+        assert [(await store.get(tag)).digest for tag in TAGS] == [release.digest] * 2
+        await store.put(Tag("next"), release.index)
+        assert not (store.path / "index.json.lock").exists(), "the next writer takes it away"
+    assert deaths >= 6
