@@ -123,6 +123,7 @@ def test_records_are_followed_only_into_their_own_repository(
     output = capsys.readouterr()
     assert "theirs.json is about registry.example.com/shop/api and is not followed" in output.err
     assert "record ours.json" in output.out
+    assert "theirs" not in output.out
 
 
 def test_a_registry_that_deletes_nothing_has_an_exit_code_of_its_own(

@@ -33,7 +33,7 @@ WHY: Final = "left by an interrupted prune"
 
 _SCHEMA: Final = 1
 _LEFT: Final = "dev.anyarch.prune"
-_ENTRIES_MAX: Final = 10_000  # with 130 bytes each they fit a manifest; prune goes on with the first ones
+_ENTRIES_MAX: Final = 10_000  # of 130 bytes each; what an interrupted run leaves beyond them stays as garbage
 
 
 def a_note(left: Iterable[Digest], since: Mapping[Digest, datetime | None]) -> Image:
