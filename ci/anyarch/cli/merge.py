@@ -24,11 +24,12 @@ from anyarch.release.record import read_records
 from anyarch.release.references import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from anyarch.cli.targets import Target
+    from anyarch.oci.digest import Digest
     from anyarch.oci.store import Store
-    from anyarch.oci.write import Write
+    from anyarch.oci.write import Brought, Write
     from anyarch.release.assemble import Assembly
 
 Format = Literal["text", "json", "github"]
@@ -118,12 +119,24 @@ def merge(
 
 async def assembled(store: Store, order: Order) -> Assembly:
     """Merge; what is brought is told line by line."""
+    return await assemble(store, order, bring=_bring, on_write=_tell)
+
+
+async def _bring(
+    source: Store,
+    target: Store,
+    digests: Sequence[Digest],
+    *,
+    dry_run: bool = False,
+    on_write: Callable[[Write], None] = lambda _: None,
+) -> Brought:
     from anyarch.registry.bring import bring  # noqa: PLC0415  most merges have nothing to bring
 
-    def tell(write: Write) -> None:
-        output.note(summary.write_lines([write])[0])
+    return await bring(source, target, digests, dry_run=dry_run, on_write=on_write)
 
-    return await assemble(store, order, bring=bring, on_write=tell)
+
+def _tell(write: Write) -> None:
+    output.note(summary.write_lines([write])[0])
 
 
 def _with_stores(
