@@ -130,9 +130,10 @@ class FakeEcr(FakeRegistry):
     Args:
         folder: For the authority's certificate.
         create: Repositories of ``HOST`` that are there.
+        address: Where to listen.
     """
 
-    def __init__(self, folder: Path, *create: str) -> None:
+    def __init__(self, folder: Path, *create: str, address: str = "127.0.0.1") -> None:
         self.authority = Authority(folder)
         self.principals = {"AKIAFIRST": Principal("AKIAFIRST"), "AKIASECOND": Principal("AKIASECOND")}
         self.registries: dict[str, dict[str, EcrRepository]] = {}
@@ -145,7 +146,7 @@ class FakeEcr(FakeRegistry):
         self.eof_on_missing = False
         self.mounts = False
         self._uploads: dict[str, bytes] = {}
-        super().__init__(handler=_EcrHandler)
+        super().__init__(handler=_EcrHandler, address=address)
         for name in create:
             self.create(name)
 

@@ -102,6 +102,7 @@ class FakeRegistry:
         *,
         repositories: Repositories | None = None,
         handler: type[Handler] | None = None,
+        address: str = "127.0.0.1",
         **switches: object,
     ) -> None:
         self.switches = Switches(**switches)  # type: ignore[arg-type]
@@ -113,13 +114,14 @@ class FakeRegistry:
         self.lock = threading.RLock()
         self.connections = 0  # how many were ever opened
         self._connections: set[socket.socket] = set()
-        self._server = _Server(("127.0.0.1", 0), handler or Handler)
+        self._server = _Server((address, 0), handler or Handler)
         self._server.registry = self
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        address, port = self._server.server_address[:2]
+        return f"{address!s}:{port}"
 
     @property
     def origin(self) -> str:
