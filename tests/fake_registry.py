@@ -50,6 +50,7 @@ class Fault:
     kind: str = ""
     times: int = 1
     code: str = "UNAVAILABLE"
+    shown: bool = False  # only requests that carry an Authorization
 
     def fits(self, seen: Seen) -> bool:
         return (
@@ -58,6 +59,7 @@ class Fault:
             and seen.number >= self.since
             and self.method in {"", seen.method}
             and self.kind in {"", seen.kind}
+            and (not self.shown or bool(seen.authorization))
         )
 
 

@@ -109,6 +109,7 @@ class FileProblemError(AnyarchError):
     """A file or folder cannot be read or written."""
 
     exit_code = 5
+    usual_hint = "is the path right, and may this user read and write there?"
 
 
 class EngineError(AnyarchError):
@@ -183,7 +184,7 @@ class NotFoundError(RegistryError):
     """A repository, manifest, tag or blob is not there (404)."""
 
     exit_code = 23
-    usual_hint = "is the name right, and was it pushed there? a registry also says so to those who may not look"
+    usual_hint = "is the name right, and was it pushed there? registries say so also to whoever may not look"
 
 
 class ImmutableTagError(RegistryError):
@@ -246,6 +247,7 @@ class PlanError(OffendersError):
     """A plan file is truncated, hostile or not a plan."""
 
     exit_code = 35
+    usual_hint = "make it again: anyarch plan --format json"
 
 
 class ImagesDifferError(AnyarchError):

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from anyarch.cli import journal, output, recordfiles, summary, words
 from anyarch.cli.interrupt import carry_out
+from anyarch.cli.regular import read_regular
 from anyarch.cli.targets import parse_target
 from anyarch.errors import FileProblemError, UsageError
 from anyarch.oci.reference import Tag
@@ -164,8 +165,7 @@ def read_plan(path: Path) -> Plan:
         PlanError: it is no plan.
     """
     try:
-        with path.open("rb") as file:
-            raw = file.read(PLAN_MAX_BYTES + 1)
+        raw = read_regular(path, PLAN_MAX_BYTES)
     except OSError as error:
         raise FileProblemError(f"plan {path} cannot be read: {error.strerror}", path=str(path)) from error
     return Plan.from_json(raw, subject=str(path))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 
 from anyarch.cli.checkout import Checkout
 from anyarch.cli.output import note
+from anyarch.cli.regular import read_regular
 from anyarch.errors import AnyarchError, ConfigError, FileProblemError
-from anyarch.release.config import LAYOUT_PREFIX, Config, parse_config
+from anyarch.release.config import CONFIG_MAX_CHARACTERS, LAYOUT_PREFIX, Config, parse_config
 from anyarch.release.plan import Plan
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from anyarch.oci.platforms import Platform
 
 CONFIG_NAME: Final = "anyarch.toml"
+_CONFIG_MAX_BYTES: Final = 4 * CONFIG_MAX_CHARACTERS  # what is cut here is too long in characters, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,14 @@ class Project:
             )
         path = folder / CONFIG_NAME
         try:
-            text = path.read_text(encoding="utf-8")
+            raw = read_regular(path, _CONFIG_MAX_BYTES)
+            text = raw.decode(errors="replace" if len(raw) > _CONFIG_MAX_BYTES else "strict")
         except FileNotFoundError:
             return cls(folder, Config())
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not UTF-8: {error.reason}", path=str(path)) from error
+            raise ConfigError(
+                f"{path} is not UTF-8: {error.reason}", hint="save it again as UTF-8", path=str(path)
+            ) from error
         except OSError as error:
             raise FileProblemError(f"{path} cannot be read: {error.strerror}", path=str(path)) from error
         return cls(folder, parse_config(text, path=str(path)))

@@ -225,10 +225,10 @@ class LayoutFiles:
                 descriptor = os.open(name, _READING, dir_fd=directory)
             except FileNotFoundError:
                 return None
-        file = stack.enter_context(os.fdopen(descriptor, "rb"))
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
             raise ContentError(f"{self.path}: {name} is not a regular file")
-        return file
+        return stack.enter_context(os.fdopen(descriptor, "rb"))
 
 
 def _read_up_to(file: IO[bytes], max_bytes: int, subject: str) -> bytes:

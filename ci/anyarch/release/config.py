@@ -95,7 +95,8 @@ def parse_config(text: str, *, path: str) -> Config:
         ConfigError: no valid TOML, or keys and values that mean nothing; all of them are listed.
     """
     if len(text) > CONFIG_MAX_CHARACTERS:
-        raise ConfigError(f"{path}: longer than {CONFIG_MAX_CHARACTERS} characters")
+        what = f"{path}: longer than {CONFIG_MAX_CHARACTERS} characters"
+        raise ConfigError(what, hint="is it the right file?")
     import tomllib  # noqa: PLC0415  most commands read no file of ours
 
     try:

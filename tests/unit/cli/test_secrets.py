@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,8 +60,7 @@ def test_a_registry_that_repeats_what_it_was_shown(
     work: Path, auth: str, fault: Fault, words: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with FakeRegistry(auth=auth) as registry:
-        since = 2 if words[0] == "diff" else 1  # it asks for both sides before it knows that it must log in
-        registry.faults.append(Fault(**{**vars(fault), "since": since}))
+        registry.faults.append(replace(fault, shown=True))
         command = [word.format(host=registry.host) for word in words]
         main.run([*command, "--format", "json"])
         assert any(seen.authorization for seen in registry.seen), "it was shown"
