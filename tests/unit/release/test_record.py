@@ -162,7 +162,9 @@ SHORT = GOOD.to_json().replace(b"sha256:", b"sha512:")
         pytest.param(changed(seconds={"A b": 1}), 'seconds."A b": not the name of a phase', id="odd phase"),
         pytest.param(changed(seconds={f"p{n}": 1 for n in range(40)}), "40 phases", id="many phases"),
         pytest.param(
-            GOOD.to_json().replace(b'"seconds": {}', b'"seconds": {"a": 1e999}'), "too large a number", id="infinity"
+            GOOD.to_json().replace(b'"seconds": {}', b'"seconds": {"a": 1e999}'),
+            "too large a number",
+            id="infinity",
         ),
         pytest.param(GOOD.to_json().replace(b'"steps": null', b'"steps": NaN'), "NaN is not JSON", id="NaN"),
         pytest.param(
