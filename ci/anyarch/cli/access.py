@@ -1,27 +1,35 @@
-"""How a run reaches the registry it publishes to: who it is there, and whether there is a repository."""
+"""How a command reaches registries: who it is there, and whether there is a repository to publish to."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from anyarch.cli import words
 from anyarch.errors import AuthenticationError, FileProblemError
 from anyarch.oci.reference import Repository
-from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.registry.places import open_stores
+from anyarch.registry.stores import open_store
+from anyarch.release.config import CONFIG_NAME, LAYOUT_PREFIX, Config
 from anyarch.release.registries import RegistrySettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from anyarch.cli.orders import Order
     from anyarch.oci.reference import Tag
     from anyarch.oci.store import Store
     from anyarch.registry.credentials import Credential
     from anyarch.registry.ecr_repository import NewRepository
-    from anyarch.release.config import Config
+    from anyarch.registry.stores import OpenedStore
+    from anyarch.release.registries import CreateSettings
 
 # The shortest session that AWS gives lasts a quarter of an hour; a token asked for later is good for longer.
 _GOOD_SECONDS: Final = 15 * 60.0
@@ -30,11 +38,129 @@ _POLICY_MAX_CHARACTERS: Final = (
 )
 
 
-def registry_settings(config: Config, destination: str) -> RegistrySettings:
-    """What anyarch.toml says of a destination's registry."""
-    if destination.startswith(LAYOUT_PREFIX):
-        return RegistrySettings()
-    return config.registries.get(Repository.parse(destination).host, RegistrySettings())
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What flags, the environment and anyarch.toml say of the way to registries.
+
+    Args:
+        insecure: Registries without TLS.
+        credential: What the environment gives, for one registry; None: what ``docker login`` left counts.
+        registries: The settings of each registry, by its host.
+        folder: Where anyarch.toml is, and files that it names.
+    """
+
+    insecure: tuple[str, ...] = ()
+    credential: Credential | None = None
+    registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
+    folder: Path = Path()
+
+    @classmethod
+    def read(cls, insecure: Iterable[str] = (), folder: Path = Path()) -> Access:
+        """Read it all.
+
+        Args:
+            insecure: ``--insecure-registry``.
+            folder: Where anyarch.toml may be; without one, nothing is configured.
+
+        Raises:
+            ConfigError: the file says something that cannot be.
+            FileProblemError: it cannot be read.
+            UsageError: a user name without a password.
+        """
+        return cls.told(config_in(folder), insecure, folder)
+
+    @classmethod
+    def told(cls, config: Config, insecure: Iterable[str] = (), folder: Path = Path()) -> Access:
+        """The same with an anyarch.toml that was read already.
+
+        Raises:
+            UsageError: a user name without a password.
+        """
+        return cls(
+            insecure=words.insecure_hosts(insecure, config.insecure_registries),
+            credential=words.credential_from(os.environ),
+            registries=config.registries,
+            folder=folder,
+        )
+
+    def of(self, destination: str) -> RegistrySettings:
+        """What anyarch.toml says of a destination's registry."""
+        if destination.startswith(LAYOUT_PREFIX):
+            return RegistrySettings()
+        return self.registries.get(Repository.parse(destination).host, RegistrySettings())
+
+    def open(self, destination: str) -> OpenedStore:
+        """The store of a destination; use it as ``async with``.
+
+        Raises:
+            UsageError: it is none.
+        """
+        return open_store(
+            destination,
+            insecure=self.insecure,
+            credential=self.credential,
+            aws_profile=self.of(destination).aws_profile,
+        )
+
+    async def account(self, destination: str) -> Credential | None:
+        """Who we are at a registry; None for nobody in particular.
+
+        Raises:
+            AuthenticationError: none can be had.
+        """
+        if self.credential is not None:
+            return self.credential
+        from anyarch.registry.credentials import find_credential  # noqa: PLC0415  layouts need none
+
+        host = Repository.parse(destination).host
+        return await find_credential(host, aws_profile=self.of(destination).aws_profile)
+
+    async def make_missing(self, store: Store, destination: str) -> bool:
+        """Find out that there is a repository to write to; make it where anyarch.toml says how.
+
+        Returns:
+            Whether it was made.
+
+        Raises:
+            NotFoundError: it is missing, and not to be made.
+            RegistryError: the registry does not answer, or accepts no credentials.
+            FileProblemError: the lifecycle policy for a new repository cannot be read.
+        """
+        from anyarch.registry.ecr_repository import require  # noqa: PLC0415  layouts need none
+
+        settings = self.of(destination)
+        wanted = await _new_repository(settings.create, self.folder) if settings.create else None
+        return await require(store, wanted, aws_profile=settings.aws_profile)
+
+    def open_all(
+        self, destination: str, others: Iterable[str]
+    ) -> AbstractAsyncContextManager[Mapping[str, OpenedStore]]:
+        """The destination and other places, by the words that named them. Each has an account of its own.
+
+        Raises:
+            UsageError: one of them is no destination.
+        """
+        return open_stores(
+            destination,
+            others,
+            insecure=self.insecure,
+            credential=self.credential,
+            profiles={host: settings.aws_profile for host, settings in self.registries.items()},
+        )
+
+
+def config_in(folder: Path = Path()) -> Config:
+    """What a folder's anyarch.toml says; without one, nothing is configured.
+
+    Raises:
+        ConfigError: it says something that cannot be.
+        FileProblemError: it cannot be read.
+    """
+    if not os.path.lexists(folder / CONFIG_NAME):
+        return Config()
+    from anyarch.cli.project import Project  # noqa: PLC0415  most folders have none
+
+    return Project.load(folder).config
 
 
 async def check_destination(store: Store, order: Order, tags: Sequence[Tag]) -> bool:
@@ -51,10 +177,7 @@ async def check_destination(store: Store, order: Order, tags: Sequence[Tag]) -> 
         for tag in tags[:1]:
             await store.head(tag)
         return False
-    from anyarch.registry.ecr_repository import require  # noqa: PLC0415  layouts need none
-
-    wanted = await _new_repository(order)
-    return await require(store, wanted, aws_profile=order.registry.aws_profile)
+    return await order.access.make_missing(store, order.plan.destination)
 
 
 async def engine_credential(order: Order) -> Credential | None:
@@ -65,11 +188,9 @@ async def engine_credential(order: Order) -> Credential | None:
     """
     if order.is_layout:
         return None
-    from anyarch.registry.credentials import find_credential  # noqa: PLC0415  layouts need none
-
-    host = Repository.parse(order.plan.destination).host
-    found = order.credential or await find_credential(host, aws_profile=order.registry.aws_profile)
+    found = await order.access.account(order.plan.destination)
     if found is not None and not found.password:
+        host = Repository.parse(order.plan.destination).host
         raise AuthenticationError(
             f"docker login left an identity token for {host}, and an engine can only push with a password",
             hint="set ANYARCH_REGISTRY_USERNAME and ANYARCH_REGISTRY_PASSWORD",
@@ -80,11 +201,12 @@ async def engine_credential(order: Order) -> Credential | None:
 
 def renewal(order: Order, credential: Credential | None) -> tuple[str, ...]:
     """The command that prints another password once this one is too old; empty where it lives for ever."""
-    if order.credential is not None or credential is None or not credential.expires:
+    if order.access.credential is not None or credential is None or not credential.expires:
         return ()
-    profile = [f"--profile={order.registry.aws_profile}"] if order.registry.aws_profile else []
+    # Also an empty profile is named: what is configured where the engine's client runs must not count.
+    profile = f"--profile={order.access.of(order.plan.destination).aws_profile}"
     host = Repository.parse(order.plan.destination).host
-    return (sys.executable, "-m", "anyarch", "login", host, *profile, "--print")
+    return (sys.executable, "-m", "anyarch", "login", host, profile, "--print")
 
 
 def good_until() -> int:
@@ -92,15 +214,12 @@ def good_until() -> int:
     return int(time.time() + _GOOD_SECONDS)
 
 
-async def _new_repository(order: Order) -> NewRepository | None:
-    settings = order.registry.create
-    if settings is None:
-        return None
+async def _new_repository(settings: CreateSettings, folder: Path) -> NewRepository:
     from anyarch.registry.ecr_repository import NewRepository  # noqa: PLC0415  few make repositories
 
     policy = ""
     if settings.lifecycle_policy:
-        path = order.project.folder / settings.lifecycle_policy
+        path = folder / settings.lifecycle_policy
         try:
             policy = await anyio.Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
+from anyarch.cli.access import Access
 from anyarch.cli.targets import parse_target
 from anyarch.errors import ImagesDifferError, UsageError
 from anyarch.oci.reference import Repository
-from anyarch.registry.stores import LAYOUT_PREFIX, open_store
+from anyarch.registry.stores import LAYOUT_PREFIX
 from anyarch.release.diff import text
 from anyarch.release.diff.ignore import Ignore
 from anyarch.release.diff.images import DiffOptions, ImageAt, diff_images
 from anyarch.release.diff.limits import GIB, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
-    from anyarch.registry.credentials import Credential
     from anyarch.release.diff.model import ImagesDiff
 
 _Reference = Annotated[
@@ -71,7 +70,7 @@ def diff(
         history=history,
         limits=Limits(content_bytes=int(max_gib * GIB)),
     )
-    found = anyio.run(_compare, (a, b), words.insecure_hosts(insecure_registry), options)
+    found = anyio.run(_compare, (a, b), Access.read(insecure_registry), options)
     if format == "json":
         sys.stdout.write(found.to_json().decode())
     else:
@@ -81,18 +80,19 @@ def diff(
         raise ImagesDifferError(f"{a} and {b} are not the same: {text.summary(found)}")
 
 
-async def _compare(refs: tuple[str, str], insecure: Sequence[str], options: DiffOptions) -> ImagesDiff:
+async def _compare(refs: tuple[str, str], access: Access, options: DiffOptions) -> ImagesDiff:
     targets = [parse_target(ref) for ref in refs]
-    credential = _credential([destination for destination, _ in targets])
-    async with AsyncExitStack() as stack:
-        images = []
-        for ref, (destination, target) in zip(refs, targets, strict=True):
-            store = open_store(destination, insecure=insecure, credential=credential)
-            images.append(ImageAt(store=await stack.enter_async_context(store), target=target, name=ref))
-        return await diff_images(images[0], images[1], options, on_event=output.note)
+    places = [destination for destination, _ in targets]
+    access = _for_one_registry(access, places)
+    async with access.open_all(places[0], places[1:]) as stores:
+        one, other = (
+            ImageAt(store=stores[place], target=target, name=ref)
+            for ref, (place, target) in zip(refs, targets, strict=True)
+        )
+        return await diff_images(one, other, options, on_event=output.note)
 
 
-def _credential(destinations: Sequence[str]) -> Credential | None:
-    """The environment's credential, if there is one registry only: it must not be shown to a second one."""
+def _for_one_registry(access: Access, destinations: Iterable[str]) -> Access:
+    """Without the environment's credential, unless there is one registry only: whose would it be?"""
     hosts = {Repository.parse(each).host for each in destinations if not each.startswith(LAYOUT_PREFIX)}
-    return words.credential_from(os.environ) if len(hosts) == 1 else None
+    return access if len(hosts) == 1 else replace(access, credential=None)

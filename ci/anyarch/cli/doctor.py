@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -11,12 +11,13 @@ from cyclopts import App, Parameter
 
 from anyarch.checks import examine, failed
 from anyarch.cli import output, words
+from anyarch.cli.access import Access
 from anyarch.cli.project import Project
 from anyarch.errors import ChecksFailedError, UsageError
 from anyarch.oci.digest import Digest
 from anyarch.oci.reference import Reference, Repository, Tag
 from anyarch.registry.client import Options
-from anyarch.registry.credentials import source_for
+from anyarch.registry.credentials import find_credential, source_for
 from anyarch.registry.doctor import RegistryDoctor
 from anyarch.release.config import LAYOUT_PREFIX
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from anyarch.checks import Line
 
 app = App(name="doctor", help="Is everything there that publishing needs? Each line is ok, or what to do.")
+# Loaded only when it is asked for.
+app.command("anyarch.cli.doctor_aws:aws", name="aws")
 
 _DEADLINE_SECONDS: Final = 12.0
 
@@ -58,12 +61,15 @@ def registry(
     if wanted.startswith(LAYOUT_PREFIX):
         raise UsageError(f"{wanted} is a directory; there is no registry to look at")
     host, repository, target = _parse(wanted)
-    insecure = words.insecure_hosts(insecure_registry)
+    access = Access.told(config, insecure_registry, path)
+    profile = access.of(f"{host}/any").aws_profile
 
     async def work() -> list[Line]:
-        given = words.credential_from(os.environ)
-        source = f"from {words.USERNAME_VARIABLE} ({given.username})" if given else source_for(host)
-        options = Options(insecure=insecure, credential=given, deadline_seconds=_DEADLINE_SECONDS)
+        given = access.credential
+        told = f"from {words.USERNAME_VARIABLE} ({given.username})" if given else ""
+        source = told or source_for(host, aws_profile=profile)
+        credential = given or partial(find_credential, host, aws_profile=profile)
+        options = Options(insecure=access.insecure, credential=credential, deadline_seconds=_DEADLINE_SECONDS)
         doctor = RegistryDoctor(host, repository, target, options=options, source=source)
         try:
             return await examine(doctor.checks())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from anyarch.cli import output, words
+from anyarch.cli import output
+from anyarch.cli.access import Access
 from anyarch.cli.interrupt import carry_out
 from anyarch.cli.targets import parse_target
 from anyarch.errors import UsageError
 from anyarch.oci.reference import Tag
-from anyarch.registry.stores import open_store
 from anyarch.release.ledger import keeps_history, read_history
 from anyarch.release.parallel import both
 
@@ -38,11 +37,10 @@ def history(
     destination, tag = parse_target(ref)
     if not isinstance(tag, Tag):
         raise UsageError(f"{ref} names a digest; only a tag has a history")
+    access = Access.read(insecure_registry)
 
     async def work() -> tuple[History, Descriptor | None, bool]:
-        insecure = words.insecure_hosts(insecure_registry)
-        credential = words.credential_from(os.environ)
-        async with open_store(destination, insecure=insecure, credential=credential) as store:
+        async with access.open(destination) as store:
             found, now = await both(lambda: read_history(store, tag), lambda: store.head(tag))
             return found, now, keeps_history(store)
 

@@ -11,8 +11,11 @@ import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
+from anyarch.cli.access import config_in
 from anyarch.errors import UsageError
 from anyarch.oci.reference import Repository
+from anyarch.release.config import Config
+from anyarch.release.registries import RegistrySettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +29,10 @@ def login(
     *,
     username: Annotated[str, Parameter(help="Who; for Amazon ECR, AWS says it.")] = "",
     password_stdin: Annotated[bool, Parameter(help="Read the password from standard input.")] = False,
-    profile: Annotated[str, Parameter(help="AWS profile to ask for an Amazon ECR token with.")] = "",
+    profile: Annotated[
+        str | None,
+        Parameter(help="AWS profile to ask for an Amazon ECR token with; anyarch.toml's if left out."),
+    ] = None,
     print_: Annotated[
         bool, Parameter(name="--print", help="Print the password and store nothing, for another tool.")
     ] = False,
@@ -42,9 +48,12 @@ def login(
     Example: anyarch login 123456789012.dkr.ecr.eu-west-1.amazonaws.com
     """
     host = _host(registry)
-    insecure = words.insecure_hosts(insecure_registry)
+    # Where a profile is named, nothing of anyarch.toml counts: Amazon's registries always speak TLS.
+    config = config_in() if profile is None else Config()
+    insecure = words.insecure_hosts(insecure_registry, config.insecure_registries)
+    configured = config.registries.get(host, RegistrySettings()).aws_profile
     given = _given(username, password_stdin=password_stdin)
-    credential = anyio.run(_checked, host, given, profile, insecure)
+    credential = anyio.run(_checked, host, given, profile or configured, insecure)
     if print_:
         # A line's end would be part of the password for those who read to the end of the file.
         sys.stdout.write(credential.password + ("\n" if sys.stdout.isatty() else ""))

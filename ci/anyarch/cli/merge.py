@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from anyarch.cli import journal, output, recordfiles, summary, words
+from anyarch.cli.access import Access
 from anyarch.cli.interrupt import carry_out
 from anyarch.cli.regular import read_regular
 from anyarch.cli.targets import parse_target
 from anyarch.errors import FileProblemError, UsageError
 from anyarch.oci.reference import Tag
-from anyarch.registry.places import open_stores
 from anyarch.release.assemble import Order, assemble
 from anyarch.release.config import LAYOUT_PREFIX, parse_destination
 from anyarch.release.history import Run
@@ -95,7 +95,7 @@ def merge(
     wanted = words.tags(tag or (planned.tags if planned else ())) or default_tags(destination)
     targets = {each: parse_target(each) for each in words.separate(reference)}
     sources = [parse_destination(each) for each in words.separate(from_)]
-    insecure = words.insecure_hosts(insecure_registry)
+    access = Access.read(insecure_registry)
     order = Order(
         records=read_records(recordfiles.read_folder(records)) if records else (),
         plan=planned,
@@ -108,32 +108,34 @@ def merge(
 
     async def work() -> Assembly:
         others = [*sources, *(name for name, _ in targets.values())]
-        credential = words.credential_from(os.environ)
-        async with open_stores(destination, others, insecure=insecure, credential=credential) as stores:
+        async with access.open_all(destination, others) as stores:
             order_here = _with_stores(order, stores, sources, targets)
-            return await assembled(notes.over(stores[destination]), order_here)
+            return await assembled(notes.over(stores[destination]), order_here, access)
 
     with journal.begin("merge", destination, wanted, dry_run=dry_run) as notes:
         done = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
-    _show(done, format, insecure)
+    _show(done, format, access.insecure)
 
 
-async def assembled(store: Store, order: Order) -> Assembly:
-    """Merge; what is brought is told line by line."""
-    return await assemble(store, order, bring=_bring, on_write=_tell)
+async def assembled(store: Store, order: Order, access: Access) -> Assembly:
+    """Merge; what is brought is told line by line. A repository is made only when something goes there."""
+    configured = access.of(store.name).create is not None
 
+    async def bring_to(
+        source: Store,
+        target: Store,
+        digests: Sequence[Digest],
+        *,
+        dry_run: bool = False,
+        on_write: Callable[[Write], None] = lambda _: None,
+    ) -> Brought:
+        from anyarch.registry.bring import bring  # noqa: PLC0415  most merges have nothing to bring
 
-async def _bring(
-    source: Store,
-    target: Store,
-    digests: Sequence[Digest],
-    *,
-    dry_run: bool = False,
-    on_write: Callable[[Write], None] = lambda _: None,
-) -> Brought:
-    from anyarch.registry.bring import bring  # noqa: PLC0415  most merges have nothing to bring
+        if configured and not dry_run and await access.make_missing(target, target.name):
+            output.note(f"created {target.name}")
+        return await bring(source, target, digests, dry_run=dry_run, on_write=on_write)
 
-    return await bring(source, target, digests, dry_run=dry_run, on_write=on_write)
+    return await assemble(store, order, bring=bring_to, on_write=_tell)
 
 
 def _tell(write: Write) -> None:

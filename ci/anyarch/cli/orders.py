@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from anyarch.cli.access import Access
     from anyarch.cli.project import Project
     from anyarch.errors import AnyarchError
     from anyarch.oci.platforms import Platform
-    from anyarch.registry.credentials import Credential
     from anyarch.release.plan import Plan, PlannedPlatform
     from anyarch.release.publish import Release
-    from anyarch.release.registries import RegistrySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +31,7 @@ class Order:
         now: The platforms of it to build in this run.
         engines: ``--engine``.
         records: Where records are kept.
-        insecure: Registries without TLS.
-        credential: What the environment gives for the destination; None: what ``docker login`` left.
-        registry: What anyarch.toml says of the destination's registry.
+        access: The way to registries.
         force: Whether tags move even from a newer CI run's release.
         timeout_seconds: For each platform.
         again: The command that repeats this run, without its ``--platform`` and ``--engine``.
@@ -45,9 +42,7 @@ class Order:
     now: Sequence[PlannedPlatform]
     engines: Mapping[Platform, str]
     records: Path
-    insecure: Sequence[str]
-    credential: Credential | None
-    registry: RegistrySettings
+    access: Access
     force: bool
     timeout_seconds: float
     again: Sequence[str]

@@ -11,7 +11,13 @@ from anyarch.cli.checkout import Checkout
 from anyarch.cli.output import note
 from anyarch.cli.regular import read_regular
 from anyarch.errors import AnyarchError, ConfigError, FileProblemError
-from anyarch.release.config import CONFIG_MAX_CHARACTERS, LAYOUT_PREFIX, Config, parse_config
+from anyarch.release.config import (
+    CONFIG_MAX_CHARACTERS,
+    CONFIG_NAME,
+    LAYOUT_PREFIX,
+    Config,
+    parse_config,
+)
 from anyarch.release.plan import Plan
 
 if TYPE_CHECKING:
@@ -19,7 +25,6 @@ if TYPE_CHECKING:
 
     from anyarch.oci.platforms import Platform
 
-CONFIG_NAME: Final = "anyarch.toml"
 _CONFIG_MAX_BYTES: Final = 4 * CONFIG_MAX_CHARACTERS  # what is cut here is too long in characters, too
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from anyarch.cli import journal, output, summary, words
+from anyarch.cli.access import Access
 from anyarch.cli.interrupt import carry_out
 from anyarch.cli.targets import parse_target
 from anyarch.errors import UsageError
-from anyarch.registry.stores import open_store
 from anyarch.release.ledger import Mover
 from anyarch.release.promote import promote as move
 
@@ -52,11 +51,10 @@ def promote(
     if not tags:
         raise UsageError("--tag names no tag", hint="--tag stable, for example")
     expected = words.platforms(platform)
-    insecure = words.insecure_hosts(insecure_registry)
+    access = Access.read(insecure_registry)
 
     async def work() -> Promotion:
-        credential = words.credential_from(os.environ)
-        async with open_store(destination, insecure=insecure, credential=credential) as store:
+        async with access.open(destination) as store:
             return await move(
                 notes.over(store),
                 source,
@@ -68,7 +66,7 @@ def promote(
 
     with journal.begin("promote", destination, tags, dry_run=dry_run) as notes:
         done = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
-    show(done, format, insecure)
+    show(done, format, access.insecure)
 
 
 def show(done: Promotion, kind: Format, insecure: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from cyclopts import Parameter
 
 from anyarch.cli import journal, output, words
+from anyarch.cli.access import Access
 from anyarch.cli.interrupt import carry_out
 from anyarch.cli.pruned import deleted, document, lines
 from anyarch.cli.recordfiles import read_folder
 from anyarch.errors import UsageError
 from anyarch.oci.digest import Digest
 from anyarch.registry.layout import LayoutStore
-from anyarch.registry.stores import open_store
 from anyarch.release.prune.age import parse_age
 from anyarch.release.prune.candidates import of_digests, of_records
 from anyarch.release.prune.prune import prune as delete
@@ -84,15 +83,14 @@ def prune(
     if _STDIN in digest and _STDIN in keep:
         raise UsageError("both --digest and --keep read stdin; only one can")
     age = parse_age(older_than)
-    insecure = words.insecure_hosts(insecure_registry)
+    access = Access.read(insecure_registry)
     named = of_digests(_digests(digest, "--digest"))
 
     def tell(pruned: Pruned) -> None:
         (output.note if format == "json" else output.say)(deleted(pruned))
 
     async def work() -> Pruning:
-        credential = words.credential_from(os.environ)
-        async with open_store(repo, insecure=insecure, credential=credential) as store:
+        async with access.open(repo) as store:
             wishes = Wishes(
                 older_than=age,
                 now=utc_now(),

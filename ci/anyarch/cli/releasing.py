@@ -21,7 +21,6 @@ from anyarch.engine.call import BuildCall, Layout, Publish
 from anyarch.engine.locate import find_module
 from anyarch.errors import FileProblemError, PartialBuildError
 from anyarch.oci.reference import Repository, Tag
-from anyarch.registry.stores import open_store
 from anyarch.release.ledger import Mover
 from anyarch.release.matrix import build_arguments
 from anyarch.release.parallel import both
@@ -69,12 +68,7 @@ class Run:
             AnyarchError: nothing was tagged, or the message says which tags were.
         """
         order = self.order
-        store = open_store(
-            order.plan.destination,
-            insecure=order.insecure,
-            credential=order.credential,
-            aws_profile=order.registry.aws_profile,
-        )
+        store = order.access.open(order.plan.destination)
         tags = tuple(map(Tag, order.plan.tags)) or default_tags(order.plan.destination)
         with (
             _alone(order.project.work / "lock"),
@@ -103,14 +97,14 @@ class Run:
             for leg in self.legs
             if leg.state is State.DONE
         }
-        return Result(release, order.plan, built, failed, order.insecure)
+        return Result(release, order.plan, built, failed, order.access.insecure)
 
     async def _prepare(self, store: Store, tags: Sequence[Tag]) -> Engines:
         """Find out what is wrong before anything is built: engines, registry, credentials."""
         order = self.order
 
         async def engines() -> Engines:
-            return await ready(order.now, flags=order.engines, insecure=order.insecure)
+            return await ready(order.now, flags=order.engines, insecure=order.access.insecure)
 
         async def registry() -> None:
             if await check_destination(store, order, tags):
@@ -156,7 +150,7 @@ class Run:
             password=credential.password if credential else "",
             renewal=renewal(self.order, credential),
             good_until=good_until(),
-            insecure=Repository.parse(destination).host in self.order.insecure,
+            insecure=Repository.parse(destination).host in self.order.access.insecure,
         )
 
     def _records(self) -> tuple[Record, ...]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from anyarch.cli import journal, words
+from anyarch.cli import journal
+from anyarch.cli.access import Access
 from anyarch.cli.interrupt import carry_out
 from anyarch.cli.promote import Format, show
 from anyarch.cli.targets import parse_target
 from anyarch.errors import UsageError
 from anyarch.oci.digest import Digest
 from anyarch.oci.reference import Tag
-from anyarch.registry.stores import open_store
 from anyarch.release.promote import rollback as move
 
 if TYPE_CHECKING:
@@ -45,13 +44,12 @@ def rollback(
     if not isinstance(tag, Tag):
         raise UsageError(f"{ref} names a digest; only a tag can be moved")
     digest = Digest.parse(to) if to else None
-    insecure = words.insecure_hosts(insecure_registry)
+    access = Access.read(insecure_registry)
 
     async def work() -> Promotion:
-        credential = words.credential_from(os.environ)
-        async with open_store(destination, insecure=insecure, credential=credential) as store:
+        async with access.open(destination) as store:
             return await move(notes.over(store), tag, digest, dry_run=dry_run)
 
     with journal.begin("rollback", destination, [tag], dry_run=dry_run) as notes:
         done = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
-    show(done, format, insecure)
+    show(done, format, access.insecure)

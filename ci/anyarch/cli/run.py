@@ -10,7 +10,7 @@ import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
-from anyarch.cli.access import registry_settings
+from anyarch.cli.access import Access
 from anyarch.cli.happening import tag_context
 from anyarch.cli.interrupt import interruptible
 from anyarch.cli.orders import Order
@@ -79,9 +79,7 @@ def run(
         engines=engines,
         force=force,
         records=records or project.records,
-        insecure=words.insecure_hosts(insecure_registry, project.config.insecure_registries),
-        credential=words.credential_from(os.environ),
-        registry=registry_settings(project.config, destination),
+        access=Access.told(project.config, insecure_registry, path),
         timeout_seconds=parse_duration(timeout) if timeout else project.config.timeout_seconds,
         again=["anyarch", "run", str(path), *again],
     )

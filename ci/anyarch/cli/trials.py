@@ -19,7 +19,6 @@ from anyarch.engine.locate import find_module
 from anyarch.engine.trial import TrialCall
 from anyarch.errors import CannotRunError, ContentError, UsageError
 from anyarch.oci.reference import Repository, Tag
-from anyarch.registry.stores import open_store
 from anyarch.registry.urls import Origin, is_loopback
 from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.plan import PlannedPlatform
@@ -28,6 +27,7 @@ from anyarch.release.trial import TRIAL_MAX_BYTES, Trial
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from anyarch.cli.access import Access
     from anyarch.cli.engines import Engines
     from anyarch.oci.digest import Digest
     from anyarch.oci.platforms import Platform
@@ -45,16 +45,14 @@ class TrialOrder:
         command: Its words, quoted as for a shell; empty: each image's own.
         entrypoint: In place of the images' own, empty for none; None keeps theirs.
         engines: ``--engine``.
-        insecure: Registries without TLS.
-        credential: What the environment gives for the registry; None: what ``docker login`` left.
+        access: The way to the registry.
         timeout_seconds: For each platform, the pull included.
     """
 
     command: str
     entrypoint: str | None
     engines: Mapping[Platform, str]
-    insecure: Sequence[str]
-    credential: Credential | None
+    access: Access
     timeout_seconds: float
 
 
@@ -119,7 +117,7 @@ class Trials:
                 hint=f"it holds {', '.join(map(str, there))}",
             )
         linux = [each for each in planned if each.platform.os == "linux"]
-        return await ready(linux, flags=self.order.engines, insecure=self.order.insecure)
+        return await ready(linux, flags=self.order.engines, insecure=self.order.access.insecure)
 
     def _planned(self) -> list[tuple[PlannedPlatform, Digest]]:
         """Each platform with the engine that anyarch.toml names for it. None is required: all are told."""
@@ -181,9 +179,7 @@ class Trials:
         from anyarch.registry.layout import LayoutStore  # noqa: PLC0415
 
         target = LayoutStore(folder)
-        order = self.order
-        store = open_store(self.found.repository, insecure=order.insecure, credential=order.credential)
-        async with store:
+        async with self.order.access.open(self.found.repository) as store:
             await target.put(_TAG, await copy_image(store, target, leg.digest))
         return folder
 
@@ -191,10 +187,7 @@ class Trials:
         """What an engine pulls with. Identity tokens are left to the Dagger client, which reads them too."""
         if self._unreached:
             return None
-        from anyarch.registry.credentials import find_credential  # noqa: PLC0415  layouts need none
-
-        host = Repository.parse(self.found.repository).host
-        found = self.order.credential or await find_credential(host)
+        found = await self.order.access.account(self.found.repository)
         return found if found is not None and found.password else None
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
+from anyarch.cli.access import Access
 from anyarch.cli.interrupt import carry_out, interruptible
 from anyarch.cli.targets import parse_target
 from anyarch.errors import UsageError
-from anyarch.registry.stores import open_store
 from anyarch.release.verify import verify as check
 
 if TYPE_CHECKING:
@@ -58,14 +57,13 @@ def verify(
     Example: anyarch verify registry.example.com/shop/api:1.4.2 --run "api --version"
     """
     destination, target = parse_target(ref)
-    expected, insecure = words.platforms(platform), words.insecure_hosts(insecure_registry)
+    expected, access = words.platforms(platform), Access.read(insecure_registry)
     if run is None and (engine or entrypoint is not None):
         raise UsageError("--engine and --entrypoint are for --run, which is not there")
-    order = _order(run, entrypoint, engine, run_timeout, insecure) if run is not None else None
+    order = _order(run, entrypoint, engine, run_timeout, access) if run is not None else None
 
     async def work() -> Verification:
-        store = open_store(destination, insecure=insecure, credential=words.credential_from(os.environ))
-        async with store:
+        async with access.open(destination) as store:
             return await check(store, target, platforms=expected)
 
     found = carry_out(work)
@@ -92,7 +90,7 @@ def _order(
     entrypoint: str | None,
     engine: Sequence[str],
     timeout: str,
-    insecure: Sequence[str],
+    access: Access,
 ) -> TrialOrder:
     """Read what is to be run, before anything is asked of the registry."""
     from anyarch.cli.trials import TrialOrder  # noqa: PLC0415  only --run needs engines
@@ -104,8 +102,7 @@ def _order(
         command=command,
         entrypoint=entrypoint,
         engines=words.engines(engine),
-        insecure=insecure,
-        credential=words.credential_from(os.environ),
+        access=access,
         timeout_seconds=parse_duration(timeout),
     )
 

@@ -134,12 +134,14 @@ def credential_for(host: str) -> Credential | None:
     return _from_entry(entry, path, host) if isinstance(entry, dict) else None
 
 
-def source_for(host: str) -> str:
+def source_for(host: str, *, aws_profile: str = "") -> str:
     """Where a registry's credential comes from, in words; nothing is asked of helpers or AWS.
 
     Raises:
         AuthenticationError: the configuration cannot be read.
     """
+    if aws_profile and EcrHost.parse(host) is not None:
+        return f"from the AWS profile {aws_profile}, named in anyarch.toml"
     path = config_path()
     config = read_config(path)
     helper = _by_host(config.get("credHelpers"), host) or config.get("credsStore")

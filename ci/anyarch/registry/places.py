@@ -25,6 +25,7 @@ async def open_stores(
     *,
     insecure: Collection[str] = (),
     credential: Credential | None = None,
+    profiles: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Mapping[str, OpenedStore]]:
     """The destination and other places, by the words that named them; closed at the end.
 
@@ -33,7 +34,8 @@ async def open_stores(
         others: Further ones.
         insecure: As in ``open_store``.
         credential: For the destination's registry, and for no other; if that is a layout, for the only
-            registry among the others. Everywhere else counts what ``docker login`` left.
+            registry among the others. Everywhere else counts what ``docker login`` left, or AWS hands out.
+        profiles: The AWS profile to ask with, by registry; the environment's where it is empty or missing.
 
     Raises:
         UsageError: one of them is no destination.
@@ -46,7 +48,8 @@ async def open_stores(
         stores: dict[str, OpenedStore] = {}
         for name in names:
             shown = credential if hosts[name] and hosts[name] == trusted else None
-            store = open_store(name, insecure=insecure, credential=shown)
+            profile = (profiles or {}).get(hosts[name], "")
+            store = open_store(name, insecure=insecure, credential=shown, aws_profile=profile)
             stores[name] = await stack.enter_async_context(store)
         yield stores
 

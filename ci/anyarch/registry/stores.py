@@ -71,9 +71,3 @@ def open_store(
         observer=observer,
     )
     return RegistryStore(repository, options)
-
-
-def _from_profile(host: str, aws_profile: str) -> CredentialSource:
-    from anyarch.registry.credentials import find_credential  # noqa: PLC0415  few stores need it
-
-    return partial(find_credential, host, aws_profile=aws_profile)

@@ -26,6 +26,7 @@ CONFIG_MAX_CHARACTERS: Final = 256 * 1024
 DEFAULT_TIMEOUT_SECONDS: Final = 2 * 60 * 60
 TIMEOUT_MAX_SECONDS: Final = 24 * 60 * 60
 LAYOUT_PREFIX: Final = "oci:"
+CONFIG_NAME: Final = "anyarch.toml"
 
 _FALLBACKS: Final = get_args(Fallback)
 _DURATION: Final = re.compile(r"(?:(\d{1,5})h)?(?:(\d{1,5})m)?(?:(\d{1,6})s)?", re.ASCII)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 from anyarch.cli import diff as command
+from anyarch.cli.access import Access
 from anyarch.cli.main import run
 from anyarch.oci.reference import Tag
 from anyarch.registry.layout import LayoutStore
@@ -98,4 +99,5 @@ def test_the_environments_credential_goes_to_one_registry_only(
 ) -> None:
     monkeypatch.setenv("ANYARCH_REGISTRY_USERNAME", "user")
     monkeypatch.setenv("ANYARCH_REGISTRY_PASSWORD", "canary")
-    assert (command._credential(destinations) is not None) is given  # noqa: SLF001  a decision worth a table
+    kept = command._for_one_registry(Access.read(), destinations)  # noqa: SLF001  a decision worth a table
+    assert (kept.credential is not None) is given

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyarch.cli.access import Access
 from anyarch.cli.main import run
 from anyarch.cli.trials import TrialOrder, Trials
 from anyarch.oci.reference import Tag
@@ -218,9 +219,7 @@ def test_an_engine_pulls_by_digest_with_what_docker_login_left(
     found = Verification(
         repository="r.example.com/app", target=Tag("1"), digest=digest, media_type="", children=(child,)
     )
-    order = TrialOrder(
-        command="app", entrypoint=None, engines={}, insecure=(), credential=None, timeout_seconds=20
-    )
+    order = TrialOrder(command="app", entrypoint=None, engines={}, access=Access(), timeout_seconds=20)
     (leg,) = anyio.run(Trials(found, order).carry_out)
     assert leg.passed
     note: dict[str, Any] = bench.dagger.called(ARM) or {}
