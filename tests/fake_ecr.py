@@ -30,6 +30,8 @@ Rules, and where each is from (pages of docs.aws.amazon.com/AmazonECR/latest, us
 15. 429 TOOMANYREQUESTS "Rate exceeded" (a ``Fault``): google/go-containerregistry#750.
 16. The API's requests are signed for one region, by a clock that is right within five minutes:
     docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html.
+
+What only ``anyarch doctor aws`` asks, STS included, is in tests/fake_ecr_questions.py.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ from typing import TYPE_CHECKING, Any, Final
 from anyarch.registry.ecr_host import EcrHost
 
 from tests.certificates import Authority
+from tests.fake_ecr_questions import Questions, sts_reply
 from tests.fake_registry import FakeRegistry, Handler
 from tests.fake_repositories import MANIFEST_MAX_BYTES, Reply, Repository, Seen, failure
 
@@ -188,6 +191,8 @@ class FakeEcr(FakeRegistry):
         with self.lock:
             if match := _API.fullmatch(host):
                 return _Api(self, seen, match["service"], match["region"]).reply()
+            if host.startswith("sts."):
+                return sts_reply(self, seen)
             if "starport-layer-bucket.s3." in host:
                 return self._stored(seen)
             where = EcrHost.parse(host)
@@ -356,7 +361,7 @@ class _DataPlane:
 
 
 @dataclass
-class _Api:
+class _Api(Questions):
     """One request to the service's API, JSON 1.1."""
 
     ecr: FakeEcr

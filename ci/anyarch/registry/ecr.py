@@ -23,6 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anyarch.errors import RegistryProtocolError, RegistryUnavailableError
+from anyarch.registry.aws_identity import Session
 from anyarch.registry.credentials import Credential
 from anyarch.registry.ecr_errors import explained
 
@@ -58,7 +59,10 @@ class Account:
     profile: str = ""
     wall: Callable[[], float] = time.time
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    # boto3's sessions are for one thread at a time, its clients for all.
+    _making: threading.Lock = field(default_factory=threading.Lock)
     _session: boto3.Session | None = field(default=None, repr=False)
+    _clients: dict[str, Any] = field(default_factory=dict, repr=False)
     _token: Credential | None = field(default=None, repr=False)
 
     async def credential(self, refused: Credential | None = None) -> Credential:
@@ -75,35 +79,71 @@ class Account:
         return await within_deadline(lambda: self._current(refused), self.where)
 
     def call(self, action: str, ask: Callable[[Any], T]) -> T:
-        """Ask the API. Blocking: run it in a thread.
+        """Ask an API. Blocking: run it in a thread.
 
         Args:
-            action: As IAM names it, for messages: ``ecr:CreateRepository``.
-            ask: Gets the service's client of boto3.
+            action: As IAM names it: ``ecr:CreateRepository``. Its first part is the service that is asked.
+            ask: Gets that service's client of boto3.
 
         Raises:
             AnyarchError: refused, or not answered; ``ecr_errors`` has the list.
         """
         try:
-            return ask(self._client())
+            return ask(self._client(action.partition(":")[0]))
         except (BotoCoreError, ClientError) as error:
             # The cause is not chained: its traceback holds the signed request.
             raise explained(error, self.where, action=action, profile=self.profile) from None
 
-    def _client(self) -> Any:  # noqa: ANN401  boto3 makes clients out of data files at run time
+    def session(self) -> Session:
+        """What can be told of the credentials without showing them.
+
+        Raises:
+            AuthenticationError: there are none.
+        """
+        try:
+            with self._making:
+                found = self._opened().get_credentials()
+        except (BotoCoreError, ClientError) as error:
+            raise explained(error, self.where, action="", profile=self.profile) from None
+        # It has no public name: https://github.com/boto/botocore/blob/develop/botocore/credentials.py
+        ends = getattr(found, "_expiry_time", None)
+        return Session(
+            method=getattr(found, "method", None) or "",
+            temporary=bool(getattr(found, "token", None)),
+            ends_at=ends.timestamp() if ends is not None else None,
+        )
+
+    def configured_region(self) -> str:
+        """The region that other tools of AWS would ask: of the environment or the profile; empty for none."""
+        try:
+            return boto3.Session(profile_name=self.profile or None).region_name or ""
+        except BotoCoreError as error:
+            raise explained(error, self.where, action="", profile=self.profile) from None
+
+    def _opened(self) -> boto3.Session:
         if self._session is None:
             self._session = boto3.Session(profile_name=self.profile or None, region_name=self.where.region)
-        config = Config(
+        return self._session
+
+    def _client(self, service: str) -> Any:  # noqa: ANN401  boto3 makes clients out of data files at run time
+        with self._making:
+            if service not in self._clients:
+                session: Any = self._opened()  # its types know services by their literal names only
+                self._clients[service] = session.client(service, config=self._config(service))
+            return self._clients[service]
+
+    def _config(self, service: str) -> Config:
+        ours = service == self.where.service  # the registry's name says nothing of other services' endpoints
+        return Config(
             connect_timeout=_CONNECT_SECONDS,
             read_timeout=_READ_SECONDS,
             # Nothing above tries these calls again.
             retries={"mode": "standard", "total_max_attempts": _TRIES},
             # None: then the user's own configuration counts.
-            use_fips_endpoint=self.where.fips or None,
-            use_dualstack_endpoint=self.where.dual_stack or None,
+            use_fips_endpoint=(ours and self.where.fips) or None,
+            use_dualstack_endpoint=(ours and self.where.dual_stack) or None,
             user_agent_extra="anyarch",
         )
-        return self._session.client(self.where.service, config=config)
 
     def _current(self, refused: Credential | None) -> Credential:
         with self._lock:

@@ -1,0 +1,134 @@
+"""``anyarch doctor aws``: who am I there, and what may I do? And the policies that allow it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import anyio
+from cyclopts import Parameter
+
+from anyarch.checks import examine
+from anyarch.cli import output, words
+from anyarch.cli.doctor import show
+from anyarch.cli.project import Project
+from anyarch.errors import UsageError
+from anyarch.oci.reference import Repository
+from anyarch.registry.aws_policy import Job, policy
+from anyarch.registry.aws_trust import Trust, ids_command, trust_policy
+from anyarch.registry.credentials import source_for
+from anyarch.registry.ecr_host import EcrHost
+from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.release.registries import RegistrySettings
+
+if TYPE_CHECKING:
+    from anyarch.release.config import Config
+
+_EXAMPLE: Final = "anyarch doctor aws 123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/api"
+_ONLY_AWS: Final = "from AWS credentials"
+
+
+def aws(
+    repository: Annotated[
+        str, Parameter(help="HOST/PATH in Amazon ECR; with none, image in anyarch.toml.")
+    ] = "",
+    /,
+    *,
+    path: Annotated[Path, Parameter(help="Folder of anyarch.toml.")] = Path(),
+    job: Annotated[
+        tuple[Job, ...],
+        Parameter(help="What this role is for: only that is looked at, and must work; repeat."),
+    ] = (),
+    profile: Annotated[str, Parameter(help="AWS profile, in place of aws-profile in anyarch.toml.")] = "",
+    policy_for: Annotated[
+        Job | None, Parameter(name="--policy", help="Print the IAM policy for this job. Asks nobody.")
+    ] = None,
+    trust: Annotated[
+        str,
+        Parameter(
+            name="--trust-policy",
+            help="OWNER/REPO on GitHub: print the trust policy of a role for its jobs. Asks nobody.",
+        ),
+    ] = "",
+    branch: Annotated[tuple[str, ...], Parameter(help="With --trust-policy: jobs on it; repeat.")] = (),
+    tag: Annotated[tuple[str, ...], Parameter(help="With --trust-policy: jobs on it, as 'v*'; repeat.")] = (),
+    environment: Annotated[tuple[str, ...], Parameter(help="With --trust-policy: jobs in it; repeat.")] = (),
+    owner_id: Annotated[str, Parameter(help="With --trust-policy: the owner's number on GitHub.")] = "",
+    repository_id: Annotated[str, Parameter(help="With --trust-policy: the repository's number.")] = "",
+    account: Annotated[str, Parameter(help="With --trust-policy: the role's, if not the registry's.")] = "",
+    format: Annotated[Literal["text", "json"], Parameter(help="For people or for programs.")] = "text",  # noqa: A002
+) -> None:
+    """Look at AWS credentials, their session, and what they allow on a repository. Writes nothing.
+
+    Exit status: 0 the jobs can be done (without --job: build and merge), 40 something is missing.
+
+    Example: anyarch doctor aws 123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/api --job merge
+    """
+    if not trust and (branch or tag or environment or owner_id or repository_id or account):
+        raise UsageError(
+            "who may take a role on is said with --trust-policy OWNER/REPO",
+            hint=f"{_EXAMPLE} --trust-policy shop/api --branch main",
+        )
+    config = Project.load(path).config
+    where, name = _destination(repository, config)
+    if trust:
+        allowed = Trust(
+            repository=trust,
+            owner_id=owner_id,
+            repository_id=repository_id,
+            branches=branch,
+            tags=tag,
+            environments=environment,
+        )
+        _say_trust(allowed, account or where.account, where.partition)
+    elif policy_for is not None:
+        output.say_json(policy(policy_for, where, name))
+    else:
+        settings = config.registries.get(where.host, RegistrySettings())
+        _look(where, name, profile or settings.aws_profile, job, format)
+
+
+def _look(where: EcrHost, name: str, profile: str, jobs: tuple[Job, ...], kind: str) -> None:
+    from anyarch.registry.doctor_aws import AwsDoctor  # noqa: PLC0415  policies need none of it
+    from anyarch.registry.doctor_aws_repository import Wanted  # noqa: PLC0415  as above
+
+    wanted = Wanted(
+        where=where, path=name, profile=profile, jobs=jobs, before=_asked_before(where.host, profile)
+    )
+    lines = anyio.run(lambda: examine(AwsDoctor(wanted).checks()))
+    show(f"{where.host}/{name}", lines, kind)
+
+
+def _asked_before(host: str, profile: str) -> str:
+    """What anyarch uses before it asks AWS."""
+    if os.environ.get(words.USERNAME_VARIABLE):
+        return words.USERNAME_VARIABLE
+    source = "" if profile else source_for(host)
+    return "" if source.startswith(_ONLY_AWS) else source.removeprefix("from ").partition(", else AWS")[0]
+
+
+def _say_trust(trust: Trust, account: str, partition: str) -> None:
+    document = trust_policy(trust, account=account, partition=partition)
+    if not trust.owner_id:
+        output.note(
+            f"for a repository made or renamed since the middle of 2026: {ids_command(trust.repository)}"
+        )
+    output.say_json(document)
+
+
+def _destination(named: str, config: Config) -> tuple[EcrHost, str]:
+    """The registry, and the repository's path in it."""
+    wanted = named or config.image or ""
+    if not wanted:
+        raise UsageError("no repository is named", hint=f"{_EXAMPLE}, or image in anyarch.toml")
+    if wanted.startswith(LAYOUT_PREFIX):
+        raise UsageError(f"{wanted} is a directory; there is no registry to look at")
+    repository = Repository.parse(wanted)
+    where = EcrHost.parse(repository.host)
+    if where is None:
+        raise UsageError(
+            f"{repository.host} is no registry of Amazon ECR",
+            hint=f"anyarch doctor registry {repository.host} looks at any registry",
+        )
+    return where, repository.path

@@ -1,0 +1,266 @@
+"""``anyarch doctor aws`` on a strict Amazon ECR: each line is true, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from anyarch.cli.main import run
+from anyarch.registry.aws_policy import JOBS, needs
+from anyarch.registry.ecr_host import EcrHost
+
+from tests.fake_ecr import ACCOUNT, HOST, PASSWORD_PREFIX, SECRET_KEY, SESSION_TOKEN, FakeEcr
+from tests.unit.release.test_schemas import validator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+REPOSITORY = f"{HOST}/shop/api"
+ROLE = f"arn:aws:sts::{ACCOUNT}:assumed-role/release/akiafirst"
+SCHEMA = validator("doctor")
+WHERE = cast("EcrHost", EcrHost.parse(HOST))
+
+
+@pytest.fixture
+def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEcr]:
+    with FakeEcr(tmp_path) as started:
+        started.use(monkeypatch)
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+        monkeypatch.chdir(tmp_path)
+        yield started
+    assert started.unhandled == []
+
+
+class Doctor:
+    """Calls the command and reads its lines."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.status = -1
+        self.text = ""
+
+    def __call__(self, *words: str, subject: str = REPOSITORY) -> dict[str, dict[str, Any]]:
+        self._capsys.readouterr()
+        self.status = run(["doctor", "aws", subject, *words, "--format", "json"])
+        shown = self._capsys.readouterr()
+        self.text = shown.out + shown.err
+        document = json.loads(shown.out)
+        SCHEMA.validate(document)
+        assert document["ok"] is (self.status == 0)
+        assert [each for each in (SECRET_KEY, SESSION_TOKEN, PASSWORD_PREFIX) if each in self.text] == []
+        return {each["name"]: each for each in document["checks"]}
+
+
+@pytest.fixture
+def doctor(capsys: pytest.CaptureFixture[str]) -> Doctor:
+    return Doctor(capsys)
+
+
+def test_whoever_may_do_everything_hears_it_and_nothing_is_written(ecr: FakeEcr, doctor: Doctor) -> None:
+    repository = ecr.create("shop/api")
+    lines = doctor()
+    assert doctor.status == 0
+    assert [(name, line["verdict"]) for name, line in lines.items() if line["verdict"] != "ok"] == [
+        ("session", "unknown")
+    ]
+    assert lines["identity"]["found"] == f"{ROLE} (role release)"
+    assert [seen for seen in ecr.writes if seen.path.startswith("/v2/")] == []
+    assert (repository.manifests, repository.blobs, repository.tags) == ({}, {}, {})
+    assert list(ecr.registries[HOST]) == ["shop/api"]
+
+
+NEEDED = [(job, action) for job in JOBS for action in ("GetAuthorizationToken", *needs(job, WHERE).needed)]
+
+
+@pytest.mark.parametrize(("job", "action"), NEEDED, ids=[f"{job} without {action}" for job, action in NEEDED])
+def test_each_action_that_is_denied_is_named_with_the_statement_that_allows_it(
+    ecr: FakeEcr, doctor: Doctor, job: str, action: str
+) -> None:
+    """Of the role that a job has, which is allowed nothing that other jobs need."""
+    ecr.create("shop/api")
+    ecr.deny(f"ecr:{action}")
+    line = doctor("--job", job)[job]
+    assert f"not allowed: {action}" in line["found"]
+    resource = (
+        "*" if action == "GetAuthorizationToken" else f"arn:aws:ecr:eu-west-1:{ACCOUNT}:repository/shop/api"
+    )
+    wanted = {"Effect": "Allow", "Action": [f"ecr:{action}"], "Resource": resource}
+    assert line["advice"].partition("role release: ")[2] == json.dumps(wanted)
+    assert (line["verdict"], doctor.status) == ("fail", 40)
+
+
+def test_to_make_a_repository_that_is_there_needs_nobody(ecr: FakeEcr, doctor: Doctor) -> None:
+    ecr.create("shop/api")
+    ecr.deny("ecr:CreateRepository")
+    line = doctor()["create"]
+    assert (line["verdict"], doctor.status) == ("ok", 0)
+    assert line["found"].startswith("not needed, the repository is there; ")
+
+
+def test_without_a_job_only_what_a_run_needs_must_work(ecr: FakeEcr, doctor: Doctor) -> None:
+    ecr.create("shop/api")
+    ecr.deny("ecr:BatchDeleteImage", "ecr:ListImages")
+    lines = doctor()
+    assert (lines["prune"]["verdict"], doctor.status) == ("warn", 0)
+    ecr.deny("ecr:InitiateLayerUpload")
+    lines = doctor()
+    assert (lines["build"]["verdict"], lines["merge"]["verdict"], doctor.status) == ("fail", "ok", 40)
+    assert "build" not in doctor("--job", "merge")
+    assert doctor.status == 0
+
+
+def test_what_a_job_can_do_without_is_no_failure(ecr: FakeEcr, doctor: Doctor) -> None:
+    ecr.create("shop/api")
+    ecr.deny("ecr:BatchCheckLayerAvailability")
+    line = doctor("--job", "merge")["merge"]
+    assert (line["verdict"], doctor.status) == ("ok", 0)
+    assert line["advice"].startswith("it works without; better: add")
+
+
+def test_a_repository_that_is_missing_is_not_made(ecr: FakeEcr, doctor: Doctor) -> None:
+    """Permissions are told all the same: they are asked for by name."""
+    lines = doctor()
+    assert (lines["repository"]["verdict"], doctor.status) == ("fail", 40)
+    assert "--region eu-west-1 --repository-name shop/api" in lines["repository"]["advice"]
+    assert (lines["build"]["verdict"], lines["create"]["verdict"]) == ("ok", "unknown")
+    assert ecr.operations("CreateRepository") == 0
+    assert ecr.registries == {}
+
+
+def test_a_repository_in_the_region_that_is_configured_is_found(
+    ecr: FakeEcr, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    other = HOST.replace("eu-west-1", "us-east-1")
+    ecr.create("shop/api", host=other)
+    lines = doctor()
+    assert lines["region"]["verdict"] == "warn"
+    assert "in eu-west-1, and the configured region is us-east-1" in lines["region"]["found"]
+    assert f"did you mean {other}/shop/api?" in lines["repository"]["advice"]
+
+
+def test_another_accounts_registry_is_said_so(ecr: FakeEcr, doctor: Doctor) -> None:
+    ecr.create("shop/api")
+    ecr.principals["AKIAFIRST"].account = "210987654321"
+    line = doctor()["identity"]
+    assert line["verdict"] == "warn"
+    assert f"the registry is another account's, {ACCOUNT}" in line["found"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "verdict"),
+    [
+        pytest.param(["latest"], "warn", id="the history of tags could not be written"),
+        pytest.param(["latest", "_anyarch.*"], "ok", id="as anyarch makes it"),
+    ],
+)
+def test_fixed_tags_must_leave_the_history_alone(
+    ecr: FakeEcr, doctor: Doctor, filters: list[str], verdict: str
+) -> None:
+    ecr.create(
+        "shop/api",
+        imageTagMutability="IMMUTABLE_WITH_EXCLUSION",
+        imageTagMutabilityExclusionFilters=[{"filterType": "WILDCARD", "filter": each} for each in filters],
+    )
+    line = doctor()["repository"]
+    assert line["verdict"] == verdict
+    assert f"tags are immutable, except {', '.join(filters)}" in line["found"]
+
+
+def expire_session(ecr: FakeEcr, _: pytest.MonkeyPatch) -> None:
+    ecr.principals["AKIAFIRST"].expired = True
+
+
+def put_the_clock_ahead(ecr: FakeEcr, _: pytest.MonkeyPatch) -> None:
+    ecr.clock_ahead = 1200.0
+
+
+def take_the_keys(_: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name)
+
+
+def change(name: str, value: str) -> Callable[[FakeEcr, pytest.MonkeyPatch], None]:
+    return lambda _, monkeypatch: monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        pytest.param(expire_session, f"the AWS session for {HOST} has expired", id="expired session"),
+        pytest.param(put_the_clock_ahead, "clock is 20 min ahead of AWS's", id="clock"),
+        pytest.param(take_the_keys, f"there are no AWS credentials for {HOST}", id="no credentials"),
+        pytest.param(change("AWS_ACCESS_KEY_ID", "AKIANOBODY"), "does not accept", id="unknown key"),
+        pytest.param(change("AWS_PROFILE", "nobody"), "there is no AWS profile", id="unknown profile"),
+    ],
+)
+def test_who_is_nobody_hears_one_clear_sentence(
+    ecr: FakeEcr,
+    doctor: Doctor,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: Callable[[FakeEcr, pytest.MonkeyPatch], None],
+    said: str,
+) -> None:
+    trouble(ecr, monkeypatch)
+    lines = doctor()
+    assert doctor.status == 40
+    assert said in lines["identity"]["found"]
+    assert lines["identity"]["advice"]
+    assert {line["verdict"] for name, line in lines.items() if name != "identity"} == {"skipped"}
+
+
+def test_a_clock_that_is_off_a_little_is_a_warning(ecr: FakeEcr, doctor: Doctor) -> None:
+    ecr.create("shop/api")
+    ecr.clock_ahead = 90.0
+    line = doctor()["clock"]
+    assert (line["verdict"], doctor.status) == ("warn", 0)
+    assert "s ahead of AWS" in line["found"]
+
+
+def test_a_profile_counts_by_flag_and_by_configuration(
+    ecr: FakeEcr, doctor: Doctor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ecr.create("shop/api")
+    take_the_keys(ecr, monkeypatch)
+    credentials = tmp_path / "credentials"
+    credentials.write_text(f"[prod]\naws_access_key_id = AKIASECOND\naws_secret_access_key = {SECRET_KEY}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(credentials))
+    lines = doctor("--profile", "prod")
+    assert "akiasecond" in lines["identity"]["found"]
+    assert "keys of a user, which have no end" in lines["session"]["found"]
+    (tmp_path / "anyarch.toml").write_text(f'[registries."{HOST}"]\naws-profile = "prod"\n')
+    assert "akiasecond" in doctor()["identity"]["found"]
+
+
+def test_what_counts_before_aws_is_said(
+    ecr: FakeEcr, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ecr.create("shop/api")
+    assert "asked only after" not in doctor()["password"]["found"]
+    monkeypatch.setenv("ANYARCH_REGISTRY_USERNAME", "AWS")
+    assert doctor()["password"]["found"].endswith("asked only after ANYARCH_REGISTRY_USERNAME")
+
+
+def test_in_ecr_public_reading_needs_no_permission(ecr: FakeEcr, doctor: Doctor) -> None:
+    ecr.create("api", host="public.ecr.aws")
+    ecr.deny("ecr-public:PutImage")
+    lines = doctor("--job", "merge", subject="public.ecr.aws/shop/api")
+    assert "not allowed: PutImage" in lines["merge"]["found"]
+    assert "BatchGetImage" not in lines["merge"]["found"]
+    assert '"Resource": "arn:aws:ecr-public::*:repository/api"' in lines["merge"]["advice"]
+
+
+def test_policies_are_printed_without_asking_anybody(
+    ecr: FakeEcr, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_the_keys(ecr, monkeypatch)
+    assert run(["doctor", "aws", REPOSITORY, "--policy", "merge"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert "ecr:PutImage" in document["Statement"][1]["Action"]
+    assert "ecr:InitiateLayerUpload" not in document["Statement"][1]["Action"]
+    assert run(["doctor", "aws", REPOSITORY, "--trust-policy", "shop/api", "--branch", "main"]) == 0
+    assert "repo:shop/api:ref:refs/heads/main" in capsys.readouterr().out
+    assert ecr.asked_of_api == []
