@@ -21,7 +21,9 @@ from anyarch.oci.digest import Digest
 from anyarch.oci.manifest import MANIFEST_MAX_BYTES
 from anyarch.oci.media_type import MediaType
 from anyarch.oci.reference import Tag
-from anyarch.release.history import history_tag
+from anyarch.release.history import ARTIFACT_TYPE, history_tag
+from anyarch.release.prune.note import ARTIFACT_TYPE as NOTE_TYPE
+from anyarch.release.prune.note import NOTE_TAG
 
 from tests.builders import OCI_LAYER, an_image, an_index
 from tests.fake_dagger import a_record
@@ -304,28 +306,52 @@ HISTORIES: Final = {
 }
 
 
+def hold(registry: FakeRegistry, tag: Tag, artifact_type: str, annotations: dict[str, str]) -> None:
+    """Put an artifact under a tag, as hostile as its annotations are."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": artifact_type,
+        "config": descriptor(b"{}", "application/vnd.oci.empty.v1+json"),
+        "layers": [],
+        "annotations": annotations,
+    }
+    raw = json.dumps(document).encode()
+    held = registry.repositories.by_name["team/app"]
+    held.manifests[str(Digest.of(raw))] = (MANIFEST, raw)
+    held.tags[str(tag)] = str(Digest.of(raw))
+
+
 @pytest.mark.parametrize("name", HISTORIES)
 def test_a_hostile_history_is_named_and_keeps_its_tag_where_it_is(
     registry: FakeRegistry, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(registry, Hostile(an_index(GOOD).raw, 0))
-    raw = json.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "artifactType": "application/vnd.anyarch.tag-history.v1+json",
-            "config": descriptor(b"{}", "application/vnd.oci.empty.v1+json"),
-            "layers": [],
-            "annotations": {"dev.anyarch.tag": "v1", "dev.anyarch.moves": HISTORIES[name]},
-        }
-    ).encode()
+    annotations = {"dev.anyarch.history.tag": "v1", "dev.anyarch.history": HISTORIES[name]}
+    hold(registry, history_tag(Tag("v1")), ARTIFACT_TYPE, annotations)
     held = registry.repositories.by_name["team/app"]
-    held.manifests[str(Digest.of(raw))] = (MANIFEST, raw)
-    held.tags[str(history_tag(Tag("v1")))] = str(Digest.of(raw))
     before = dict(held.tags)
-    assert call(capsys, "history", f"{registry.host}/team/app:v1").code in {CONTENT, PROTOCOL}
+    said = call(capsys, "history", f"{registry.host}/team/app:v1")
+    assert said.code in {CONTENT, PROTOCOL}
+    assert "is not the history" not in said.err, "what is in it was looked at"
     assert call(capsys, "rollback", f"{registry.host}/team/app:v1").code
     assert held.tags == before
+
+
+@pytest.mark.parametrize("name", HISTORIES)
+def test_a_hostile_note_of_a_prune_is_named_and_nothing_is_deleted(
+    registry: FakeRegistry, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(registry, Hostile(an_index(GOOD).raw, 0))
+    hold(registry, NOTE_TAG, NOTE_TYPE, {"dev.anyarch.prune": HISTORIES[name].replace("moves", "left")})
+    held = registry.repositories.by_name["team/app"]
+    before = dict(held.manifests)
+    repository = f"{registry.host}/team/app"
+    said = call(capsys, "prune", repository, "--older-than", "7d", "--digest", str(GOOD.digest))
+    assert said.code == errors.PruneError.exit_code
+    assert "_anyarch.prune" in said.err
+    assert "is not the note" not in said.err, "what is in it was looked at"
+    assert held.manifests == before
 
 
 PROGRAM: Final = """
