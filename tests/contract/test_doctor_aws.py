@@ -170,6 +170,40 @@ def test_fixed_tags_must_leave_the_history_alone(
     assert f"tags are immutable, except {', '.join(filters)}" in line["found"]
 
 
+def a_policy(days: int, status: str = "untagged") -> str:
+    chosen = {"tagStatus": status, "countType": "sinceImagePushed", "countUnit": "days", "countNumber": days}
+    return json.dumps({"rules": [{"rulePriority": 1, "selection": chosen, "action": {"type": "expire"}}]})
+
+
+def test_a_lifecycle_policy_that_takes_builds_before_their_merge_is_a_warning_and_mended(
+    ecr: FakeEcr, doctor: Doctor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = ecr.create("shop/api")
+    assert doctor()["lifecycle"]["found"] == "no policy: nothing expires by itself"
+    repository.lifecycle_policy = a_policy(1)
+    line = doctor()["lifecycle"]
+    assert (line["verdict"], doctor.status) == ("warn", 0)
+    assert line["found"].startswith("rule 1 (untagged, 1 day) expires builds that are not merged yet")
+    assert "put-lifecycle-policy --region eu-west-1 --repository-name shop/api" in line["advice"]
+    assert run(["doctor", "aws", REPOSITORY, "--lifecycle"]) == 0
+    repository.lifecycle_policy = capsys.readouterr().out
+    assert doctor()["lifecycle"]["verdict"] == "ok"
+
+
+def test_the_tags_that_are_there_count(ecr: FakeEcr, doctor: Doctor) -> None:
+    repository = ecr.create("shop/api")
+    policy = json.loads(a_policy(14, "tagged"))
+    policy["rules"][0]["selection"]["tagPatternList"] = ["sha-*"]
+    repository.lifecycle_policy = json.dumps(policy)
+    assert doctor()["lifecycle"]["verdict"] == "ok"
+    repository.tags = {"sha-1f2e": "sha256:1", "stable": "sha256:1", "sha-77ab": "sha256:2"}
+    assert "what tags such as stable point at" in doctor()["lifecycle"]["found"]
+    ecr.deny("ecr:ListImages")
+    assert "as far as it can be told without ecr:ListImages" in doctor()["lifecycle"]["found"]
+    ecr.deny("ecr:GetLifecyclePolicy")
+    assert doctor()["lifecycle"]["verdict"] == "unknown"
+
+
 def expire_session(ecr: FakeEcr, _: pytest.MonkeyPatch) -> None:
     ecr.principals["AKIAFIRST"].expired = True
 

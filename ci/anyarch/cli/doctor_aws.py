@@ -44,6 +44,9 @@ def aws(
     policy_for: Annotated[
         Job | None, Parameter(name="--policy", help="Print the IAM policy for this job. Asks nobody.")
     ] = None,
+    lifecycle: Annotated[
+        bool, Parameter(help="Print a lifecycle policy for the repository that takes nothing needed.")
+    ] = False,
     trust: Annotated[
         str,
         Parameter(
@@ -85,8 +88,11 @@ def aws(
     elif policy_for is not None:
         output.say_json(policy(policy_for, where, name))
     else:
-        settings = config.registries.get(where.host, RegistrySettings())
-        _look(where, name, profile or settings.aws_profile, job, format)
+        profile = profile or config.registries.get(where.host, RegistrySettings()).aws_profile
+        if lifecycle:
+            _propose(where, name, profile)
+        else:
+            _look(where, name, profile, job, format)
 
 
 def _look(where: EcrHost, name: str, profile: str, jobs: tuple[Job, ...], kind: str) -> None:
@@ -98,6 +104,16 @@ def _look(where: EcrHost, name: str, profile: str, jobs: tuple[Job, ...], kind: 
     )
     lines = anyio.run(lambda: examine(AwsDoctor(wanted).checks()))
     show(f"{where.host}/{name}", lines, kind)
+
+
+def _propose(where: EcrHost, name: str, profile: str) -> None:
+    """Print a lifecycle policy: the repository's own, as far as it takes nothing that is needed."""
+    if where.is_public:
+        raise UsageError("in ECR Public nothing expires: there are no lifecycle policies")
+    from anyarch.registry.doctor_aws_lifecycle import read_lifecycle  # noqa: PLC0415  policies need none of it
+
+    found = anyio.run(lambda: read_lifecycle(where, name, profile=profile))
+    output.say_json(found.proposal())
 
 
 def _asked_before(host: str, profile: str) -> str:

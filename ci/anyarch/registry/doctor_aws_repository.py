@@ -11,6 +11,7 @@ import anyio
 from anyarch.checks import Check, Line
 from anyarch.errors import AnyarchError, DeniedError, NotFoundError
 from anyarch.registry.aws_policy import JOBS, TOKEN, needs
+from anyarch.registry.doctor_aws_lifecycle import lifecycle_line, read_lifecycle
 from anyarch.registry.doctor_aws_words import job_line
 from anyarch.registry.ecr_advice import missing_advice
 from anyarch.registry.ecr_host import EcrHost
@@ -77,7 +78,17 @@ class AwsRepositoryDoctor:
                 Check(name=job, look=partial(self._look_at_job, job), after=after, seconds=_JOB_SECONDS)
                 for job in wanted
             ),
+            *([] if self.wanted.where.is_public else [self._lifecycle()]),
         ]
+
+    def _lifecycle(self) -> Check:
+        return Check(
+            name="lifecycle",
+            look=self._look_at_lifecycle,
+            after=("repository",),
+            needed=False,
+            seconds=_SECONDS,
+        )
 
     async def _find(self) -> Line:
         looked = await self._exists()
@@ -110,6 +121,18 @@ class AwsRepositoryDoctor:
             found = f"not needed, the repository is there; {line.found}"
             return Line(name=job, verdict="ok", found=found, advice=line.advice)
         return line
+
+    async def _look_at_lifecycle(self) -> Line:
+        where, path = self.wanted.where, self.wanted.path
+        try:
+            found = await read_lifecycle(where, path, profile=self.wanted.profile)
+        except DeniedError:
+            return Line(
+                name="lifecycle",
+                verdict="unknown",
+                found="only ecr:GetLifecyclePolicy tells whether something that is needed expires here",
+            )
+        return lifecycle_line(found, where, path)
 
     async def _described(self) -> Line:
         where = self.wanted.where
