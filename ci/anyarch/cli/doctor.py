@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 app = App(name="doctor", help="Is everything there that publishing needs? Each line is ok, or what to do.")
 # Loaded only when it is asked for.
 app.command("anyarch.cli.doctor_aws:aws", name="aws")
-# Loaded only when it is asked for.
-app.command("anyarch.cli.doctor_aws:aws", name="aws")
 
 _DEADLINE_SECONDS: Final = 12.0
 
