@@ -25,11 +25,14 @@ Rules, and where each is from (pages of docs.aws.amazon.com/AmazonECR/latest, us
 12. An immutable tag is never written again, not even the same: image-tag-mutability.html; up to 5 wildcards
     except tags from that: API_ImageTagMutabilityExclusionFilter.html.
 13. ``tags/list`` takes n up to 1000: google/go-containerregistry, pkg/v1/remote/list.go.
-14. Nothing is deleted through the distribution protocol, and by the API no child of an index:
-    API_BatchDeleteImage.html ImageReferencedByManifestList.
+14. The API deletes no child of an index: API_BatchDeleteImage.html ImageReferencedByManifestList. The
+    distribution protocol deletes, too: image-artifact-delete.html, aws/containers-roadmap#1229; what it
+    says of such a child is not documented, here it is a refusal.
 15. 429 TOOMANYREQUESTS "Rate exceeded" (a ``Fault``): google/go-containerregistry#750.
 16. The API's requests are signed for one region, by a clock that is right within five minutes:
     docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html.
+17. Every read of a manifest is a pull and is noted: pull-time-update-exclusions.html. Another tag is no
+    push: aws/containers-roadmap#2746.
 
 What only ``anyarch doctor aws`` asks, STS included, is in tests/fake_ecr_questions.py.
 """
@@ -90,6 +93,7 @@ _NEEDED: Final = {
     ("manifest", "GET"): ["BatchGetImage"],
     ("manifest", "HEAD"): ["BatchGetImage"],
     ("manifest", "PUT"): ["PutImage"],
+    ("manifest", "DELETE"): ["BatchDeleteImage"],
     ("blob", "HEAD"): ["BatchCheckLayerAvailability"],
     ("blob", "GET"): ["GetDownloadUrlForLayer"],
     ("upload", "POST"): ["InitiateLayerUpload"],
@@ -119,6 +123,41 @@ class EcrRepository(Repository):
 
     created_with: Mapping[str, Any] = field(default_factory=dict)
     lifecycle_policy: str = ""
+    pushed: dict[str, float] = field(default_factory=dict)  # Unix time
+    pulled: dict[str, float] = field(default_factory=dict)
+    archived: set[str] = field(default_factory=set)
+
+    def delete(self, digest: str) -> str:
+        """Rule 14; a failure's code, or empty."""
+        if digest not in self.manifests:
+            return "ImageNotFound"
+        indexes = [json.loads(raw).get("manifests", []) for _, raw in self.manifests.values()]
+        if any(child["digest"] == digest for children in indexes for child in children):
+            return "ImageReferencedByManifestList"
+        self.manifests.pop(digest)
+        self.tags = {tag: each for tag, each in self.tags.items() if each != digest}
+        return ""
+
+    def details(self) -> list[dict[str, Any]]:
+        """As DescribeImages tells them."""
+        return [self._detail(digest, *held) for digest, held in sorted(self.manifests.items())]
+
+    def _detail(self, digest: str, media_type: str, raw: bytes) -> dict[str, Any]:
+        document = json.loads(raw)
+        told = {
+            "imageDigest": digest,
+            "imageTags": sorted(tag for tag, each in self.tags.items() if each == digest),
+            "imageSizeInBytes": len(raw),
+            "imagePushedAt": self.pushed.get(digest, 0.0),
+            "imageManifestMediaType": media_type,
+            "imageStatus": "ARCHIVED" if digest in self.archived else "ACTIVE",
+        }
+        if digest in self.pulled:
+            told["lastRecordedPullTime"] = self.pulled[digest]
+        if "subject" in document:
+            told["subjectManifestDigest"] = document["subject"]["digest"]
+            told["artifactMediaType"] = document.get("artifactType", "")
+        return told
 
     def may_move(self, tag: str) -> bool:
         mode = self.created_with.get("imageTagMutability", "MUTABLE")
@@ -148,6 +187,7 @@ class FakeEcr(FakeRegistry):
         self.clock_ahead = 0.0  # the client's, in seconds
         self.eof_on_missing = False
         self.mounts = False
+        self.page_max = 1000  # of DescribeImages
         self._uploads: dict[str, bytes] = {}
         super().__init__(handler=_EcrHandler, address=address)
         for name in create:
@@ -289,8 +329,13 @@ class _DataPlane:
         if self.seen.method == "PUT":
             return self._put_manifest(repository, name, reference)
         digest = repository.tags.get(reference, reference)
-        if digest not in repository.manifests:
+        if digest not in repository.manifests or digest in repository.archived:
             return failure(404, "MANIFEST_UNKNOWN", "Requested image not found")
+        if self.seen.method == "DELETE":
+            code = repository.delete(digest)
+            return failure(403, "DENIED", code) if code else Reply(202)
+        if self.seen.method == "GET":
+            repository.pulled[digest] = self.ecr.now()
         media_type, raw = repository.manifests[digest]
         return Reply(200, {"Content-Type": media_type, "Docker-Content-Digest": digest}, raw)
 
@@ -314,6 +359,7 @@ class _DataPlane:
             more = "and cannot be overwritten because the tag is immutable."
             return failure(400, "TAG_INVALID", f"{words} {more}")
         repository.manifests[digest] = (media_type, self.seen.body)
+        repository.pushed.setdefault(digest, self.ecr.now())
         if ":" not in reference:
             repository.tags[reference] = digest
         return Reply(201, {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": digest})
@@ -426,16 +472,22 @@ class _Api(Questions):
         failures = []
         for image in asked["imageIds"]:
             digest = image["imageDigest"]
-            if digest not in repository.manifests:
-                code = "ImageNotFound"
-            elif any(f'"{digest}"' in raw.decode() for _, raw in repository.manifests.values()):
-                code = "ImageReferencedByManifestList"
-            else:
-                repository.manifests.pop(digest)
-                repository.tags = {tag: each for tag, each in repository.tags.items() if each != digest}
-                continue
-            failures.append({"imageId": image, "failureCode": code, "failureReason": f"{code}: {digest}"})
+            if code := repository.delete(digest):
+                failures.append({"imageId": image, "failureCode": code, "failureReason": f"{code}: {digest}"})
         return {"failures": failures, "imageIds": []}
+
+    def DescribeImages(self, who: Principal, asked: dict[str, Any]) -> Reply | dict[str, Any]:  # noqa: N802  as above
+        repository = self.ecr.registries.get(self._host(who, asked), {}).get(asked["repositoryName"])
+        if repository is None:
+            return self._error("RepositoryNotFoundException", "The repository does not exist")
+        first, most = int(asked.get("nextToken", "0")), min(asked.get("maxResults", 100), self.ecr.page_max)
+        details = repository.details()
+        named = {each.get("imageDigest") for each in asked.get("imageIds", [])}
+        if named - repository.manifests.keys():
+            return self._error("ImageNotFoundException", "The image does not exist")
+        details = [each for each in details if not named or each["imageDigest"] in named]
+        more = {"nextToken": str(first + most)} if details[first + most :] else {}
+        return {"imageDetails": details[first : first + most], **more}
 
     def PutLifecyclePolicy(self, who: Principal, asked: dict[str, Any]) -> Reply | dict[str, Any]:  # noqa: N802  as above
         repository = self.ecr.registries.get(self._host(who, asked), {}).get(asked["repositoryName"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
@@ -16,6 +17,7 @@ from anyarch.errors import NotFoundError
 from anyarch.oci.digest import Digest
 from anyarch.registry import ecr as api
 from anyarch.registry.ecr_host import EcrHost
+from anyarch.registry.ecr_inventory import EcrInventory
 from anyarch.registry.ecr_repository import NewRepository, create, delete_image
 from moto.server import ThreadedMotoServer
 
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.anyio
 
 PRIVATE = cast("EcrHost", EcrHost.parse("123456789012.dkr.ecr.eu-west-1.amazonaws.com"))
 FIPS = cast("EcrHost", EcrHost.parse("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com"))
+OCI_IMAGE = "application/vnd.oci.image.manifest.v1+json"
 EXPIRY = {"countType": "sinceImagePushed", "countUnit": "days", "countNumber": 14, "tagStatus": "untagged"}
 POLICY = json.dumps({"rules": [{"rulePriority": 1, "selection": EXPIRY, "action": {"type": "expire"}}]})
 
@@ -100,6 +103,25 @@ async def test_an_image_is_deleted_by_its_digest() -> None:
     assert not await delete_image(PRIVATE, "shop/old", Digest.of(b"never there"))
 
 
+async def test_everything_in_a_repository_is_listed_with_its_push() -> None:
+    await create(PRIVATE, "shop/much", NewRepository())
+    client = boto3.client("ecr", region_name="eu-west-1")
+    raws = [json.dumps({"schemaVersion": 2, "mediaType": OCI_IMAGE, "n": n}) for n in range(5)]
+    digests = {Digest.of(raw.encode()) for raw in raws}
+    for raw in raws:
+        digest = str(Digest.of(raw.encode()))  # moto would roll dice for it
+        client.put_image(repositoryName="shop/much", imageManifest=raw, imageDigest=digest)
+    found = await EcrInventory(PRIVATE, "shop/much").inventory()
+    assert {held.digest for held in found.held} == digests
+    now = datetime.now(UTC)
+    assert all(
+        held.written is not None and abs((now - held.written).total_seconds()) < 300 for held in found.held
+    )
+    assert not found.blobs
+
+
 async def test_a_repository_that_is_not_there_is_said_so() -> None:
     with pytest.raises(NotFoundError, match="RepositoryNotFoundException"):
         await delete_image(PRIVATE, "shop/never", Digest.of(b"x"))
+    with pytest.raises(NotFoundError, match="RepositoryNotFoundException"):
+        await EcrInventory(PRIVATE, "shop/never").inventory()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -17,7 +16,7 @@ from anyarch.errors import ChecksFailedError, UsageError
 from anyarch.oci.digest import Digest
 from anyarch.oci.reference import Reference, Repository, Tag
 from anyarch.registry.client import Options
-from anyarch.registry.credentials import find_credential, source_for
+from anyarch.registry.credentials import source_for
 from anyarch.registry.doctor import RegistryDoctor
 from anyarch.release.config import LAYOUT_PREFIX
 
@@ -68,8 +67,12 @@ def registry(
         given = access.credential
         told = f"from {words.USERNAME_VARIABLE} ({given.username})" if given else ""
         source = told or source_for(host, aws_profile=profile)
-        credential = given or partial(find_credential, host, aws_profile=profile)
-        options = Options(insecure=access.insecure, credential=credential, deadline_seconds=_DEADLINE_SECONDS)
+        options = Options(
+            insecure=access.insecure,
+            credential=given,
+            aws_profile=profile,
+            deadline_seconds=_DEADLINE_SECONDS,
+        )
         doctor = RegistryDoctor(host, repository, target, options=options, source=source)
         try:
             return await examine(doctor.checks())

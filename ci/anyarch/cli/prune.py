@@ -74,7 +74,8 @@ def prune(
     """Delete what no tag, index, referrer or rollback needs, and nobody has used for a while.
 
     In a registry: earlier releases that the histories of its tags know, and what --records and --digest
-    name. In a layout directory: every file that its index does not need.
+    name. In Amazon ECR also every image without a tag that was neither pushed nor pulled for so long. In a
+    layout directory: every file that its index does not need.
 
     Example: anyarch prune registry.example.com/shop/api --older-than 30d --dry-run
     """
@@ -99,7 +100,8 @@ def prune(
                 candidates=(*named, *_recorded(records, store.name)),
                 with_referrers=with_referrers,
             )
-            return await delete(_places(store, notes), wishes, dry_run=dry_run, on_removed=tell)
+            places = await _places(store, notes, access)
+            return await delete(places, wishes, dry_run=dry_run, on_removed=tell)
 
     with journal.begin("prune", repo, [], dry_run=dry_run) as notes:
         done = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
@@ -110,12 +112,17 @@ def prune(
         output.say(line)
 
 
-def _places(store: OpenedStore, notes: Journal) -> Places:
+async def _places(store: OpenedStore, notes: Journal, access: Access) -> Places:
     if isinstance(store, LayoutStore):
         return Places(store=store, inventory=store)
-    from anyarch.registry.referrers import list_referrers  # noqa: PLC0415  layouts need no client
+    from anyarch.cli.listed import listed  # noqa: PLC0415  layouts need no client
+    from anyarch.registry.referrers import list_referrers  # noqa: PLC0415
 
-    return Places(store=notes.over(store), referrers=partial(list_referrers, store))
+    return Places(
+        store=notes.over(store),
+        inventory=await listed(store.name, access),
+        referrers=partial(list_referrers, store),
+    )
 
 
 def _digests(values: Sequence[str], flag: str) -> list[Digest]:

@@ -35,6 +35,7 @@ def document(done: Pruning, *, older_than: timedelta) -> dict[str, object]:
             {"digest": str(each.digest), "why": each.why, "reason": reason} for each, reason in done.kept
         ],
         "gone": [{"digest": str(each.digest), "why": each.why} for each in done.gone],
+        "young": done.young,
         "freed_bytes": done.freed_bytes,
         "freed_bytes_exact": done.exact,
     }
@@ -47,8 +48,10 @@ def lines(done: Pruning, *, older_than: timedelta) -> list[str]:
         f"kept     {each.digest}  ({each.why or 'its index goes'}): {reason}" for each, reason in done.kept
     ]
     said += [f"gone     {each.digest}  ({each.why}): it is not there any more" for each in done.gone]
+    days = older_than.total_seconds() / 86400
+    if done.young:
+        said.append(f"{done.young} more without a tag: needed by nothing, but younger than {days:g} d")
     if not done.removed:
-        days = older_than.total_seconds() / 86400
         looked = f"{done.tags} tag{'s' if done.tags != 1 else ''} looked at"
         return [*said, f"{done.repository}: nothing to delete that is older than {days:g} d; {looked}"]
     return [*said, _sum(done), *(["dry run: nothing was deleted"] if done.dry_run else [])]

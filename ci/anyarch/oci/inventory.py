@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 class Held:
     """One thing that is there. ``written`` is when it was put there, in UTC; None if that is not known.
 
-    ``size`` is in bytes and None if not known.
+    ``size`` is in bytes and None if not known. ``subject`` is what it is about, if it is a referrer, and
+    ``kind`` its media type, for people; the place may know neither.
     """
 
     digest: Digest
     written: datetime | None = None
     size: int | None = None
+    subject: Digest | None = None
+    kind: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,7 @@ class Options:
         insecure: Hosts (``host`` or ``host:port``) that speak plain HTTP.
         token_hosts: Hosts that may be shown the credential besides those of ``urls.check_realm``.
         credential: Used instead of what ``docker login`` left or AWS hands out; or where to ask for one.
+        aws_profile: The profile to ask AWS with, for a registry of Amazon's without ``credential``.
         deadline_seconds: For one operation with all its tries, transfers of blobs excepted.
         timeouts: For one exchange.
         observer: Told of every request.
@@ -56,6 +57,7 @@ class Options:
     insecure: Collection[str] = ()
     token_hosts: Collection[str] = ()
     credential: Credential | CredentialSource | None = None
+    aws_profile: str = ""
     deadline_seconds: float = 120.0
     timeouts: Timeouts = field(default_factory=Timeouts)
     observer: Observer | None = None
@@ -76,6 +78,7 @@ class Client:
         self.requests = RequestCounter(options.observer)
         self.clock = options.clock
         self.insecure = options.insecure
+        self.aws_profile = options.aws_profile
         self._given = options.credential
         self._timeouts = options.timeouts
         self._deadline_seconds = options.deadline_seconds
@@ -89,6 +92,11 @@ class Client:
             token_hosts={*options.token_hosts, *trusted_token_hosts(host, os.environ)},
             always_basic=_ECR_PRIVATE in host and EcrHost.parse(host) is not None,
         )
+
+    @property
+    def finds_credentials(self) -> bool:
+        """Whether nobody said who we are: then AWS may be asked about a registry of Amazon's."""
+        return self._given is None
 
     @cached_property
     def retry(self) -> Retry:
@@ -238,4 +246,4 @@ class Client:
             return self._given
         from anyarch.registry.credentials import find_credential  # noqa: PLC0415  most requests need none
 
-        return await find_credential(self.host, refused)
+        return await find_credential(self.host, refused, aws_profile=self.aws_profile)

@@ -1,14 +1,18 @@
 """Deleting a manifest by digest.
 
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md#deleting-manifests
+
+Amazon ECR knows both this and an API of its own. The API is asked where AWS credentials are: only its
+refusals are documented, such as that of a child which an index still names. With a password alone it is
+the protocol, as oras deletes there: https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-artifact-delete.html
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from anyarch.errors import DeletionUnsupportedError, NotFoundError, RegistryError
-from anyarch.registry.ecr_host import EcrHost
+from anyarch.errors import AuthenticationError, DeletionUnsupportedError, NotFoundError, RegistryError
+from anyarch.registry.ecr_host import NO_CREDENTIALS, EcrHost
 from anyarch.registry.requests import Request
 
 if TYPE_CHECKING:
@@ -24,9 +28,18 @@ async def delete_manifest(client: Client, path: str, digest: Digest) -> bool:
         False if it was not there.
 
     Raises:
-        DeletionUnsupportedError: the registry deletes nothing by this protocol, and is not Amazon's.
+        DeletionUnsupportedError: the registry deletes nothing by this protocol.
         RegistryError: refused, or no answer.
     """
+    where = EcrHost.parse(client.host)
+    if where is not None and client.finds_credentials:
+        from anyarch.registry.ecr_repository import delete_image  # noqa: PLC0415  no other has an API of its own
+
+        try:
+            return await delete_image(where, path, digest, aws_profile=client.aws_profile)
+        except AuthenticationError as error:
+            if error.facts.get("reason") != NO_CREDENTIALS:
+                raise
     subject = f"{client.host}/{path}@{digest}"
     url = client.url(f"{path}/manifests/{digest}")
     # Token servers grant "delete" apart from "push".
@@ -40,10 +53,6 @@ async def delete_manifest(client: Client, path: str, digest: Digest) -> bool:
     except RegistryError as error:
         if not _unsupported(error):
             raise
-        if (where := EcrHost.parse(client.host)) is not None:
-            from anyarch.registry.ecr_repository import delete_image  # noqa: PLC0415  no other has an API of its own
-
-            return await delete_image(where, path, digest)
         raise DeletionUnsupportedError(
             f"{client.host} deletes no manifests (status {error.facts.get('status')}); {subject} stays",
             hint=other_way(client.host),
@@ -67,6 +76,8 @@ def other_way(host: str) -> str:
         return "GitHub deletes by its own API: DELETE /orgs/ORG/packages/container/PACKAGE/versions/ID"
     if host == "docker.io":
         return "Docker Hub deletes by its own interface: hub.docker.com, image management"
+    if EcrHost.parse(host) is not None:
+        return "Amazon ECR deletes by its own API, for AWS credentials in place of a password"
     return (
         "its operator can allow it (distribution: storage.delete.enabled: true); some have a way of their own"
     )

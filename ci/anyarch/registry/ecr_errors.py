@@ -18,13 +18,13 @@ from anyarch.errors import (
     UsageError,
 )
 from anyarch.registry.ecr_advice import denied_action
+from anyarch.registry.ecr_host import NO_CREDENTIALS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from anyarch.registry.ecr_host import EcrHost
 
-NO_CREDENTIALS: Final = "no AWS credentials"
 _SKEW_SECONDS: Final = 300.0  # what AWS lets pass
 _WORDS_MAX_CHARACTERS: Final = 600
 

@@ -13,6 +13,8 @@ from typing import Final, Literal
 
 Service = Literal["ecr", "ecr-public"]
 
+NO_CREDENTIALS: Final = "no AWS credentials"  # the reason, where there are none to ask AWS with
+
 # 123456789012.dkr.ecr.eu-west-1.amazonaws.com, and with "-" after dkr where IPv6 is spoken, too.
 _PRIVATE: Final = re.compile(
     r"(?P<account>\d{12})\.dkr(?P<mark>[.-])ecr(?P<fips>-fips)?"

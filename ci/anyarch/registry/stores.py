@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -58,15 +57,11 @@ def open_store(
     from anyarch.registry.client import Options  # noqa: PLC0415
     from anyarch.registry.store import RegistryStore  # noqa: PLC0415
 
-    source = credential
-    if source is None and aws_profile:
-        from anyarch.registry.credentials import find_credential  # noqa: PLC0415
-
-        source = partial(find_credential, repository.host, aws_profile=aws_profile)
     options = Options(
         insecure=insecure,
         token_hosts=token_hosts,
-        credential=source,
+        credential=credential,
+        aws_profile=aws_profile,
         deadline_seconds=deadline_seconds,
         observer=observer,
     )

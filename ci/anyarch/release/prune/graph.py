@@ -112,10 +112,14 @@ class Graph:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What may go, in the order in which it may, and why the other candidates stay."""
+    """What may go, in the order in which it may, and why the other candidates stay.
+
+    ``young`` are those that nothing needs, and that stay for their age alone.
+    """
 
     remove: tuple[Digest, ...]
     kept: Mapping[Digest, str]
+    young: frozenset[Digest]
     since: Mapping[Digest, datetime | None]
 
 
@@ -141,7 +145,7 @@ def decide(
             young[digest] = f"{words(now - when)} old"
     kept = {**graph.needed_by(young), **young, **kept}
     remove = graph.in_order(digest for digest in candidates if digest in graph.nodes and digest not in kept)
-    return Verdict(remove=remove, kept=kept, since=since)
+    return Verdict(remove=remove, kept=kept, young=frozenset(young), since=since)
 
 
 def ages(graph: Graph, candidates: Mapping[Digest, Candidate]) -> dict[Digest, datetime | None]:

@@ -60,6 +60,7 @@ class Pruning:
         freed_bytes: What deleting frees; on a registry at most, as layers may be shared.
         exact: Whether that is exactly so.
         tags: How many tags were looked at.
+        young: How many stay for their age alone, of those that nobody named.
     """
 
     repository: str
@@ -70,6 +71,7 @@ class Pruning:
     freed_bytes: int
     exact: bool
     tags: int
+    young: int
 
 
 @dataclass
@@ -136,6 +138,7 @@ async def prune(
         freed_bytes=_freed(found, removed),
         exact=found.reader.blobs,
         tags=len(found.tagged),
+        young=sum(not found.candidates[digest].why for digest in verdict.young),
     )
 
 

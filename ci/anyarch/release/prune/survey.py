@@ -194,9 +194,8 @@ def _add_roots(found: Survey, wishes: Wishes, histories: Sequence[History]) -> l
         subject = attached_to(tag)
         if subject is None or not wishes.with_referrers:
             roots.setdefault(digest, f"tag {tag}")
-    if found.inventory is not None:
-        for digest, why in found.inventory.roots.items():
-            roots.setdefault(digest, why)
+    for digest, why in _inventoried_roots(found.inventory, wishes):
+        roots.setdefault(digest, why)
     for history in histories:
         releases = releases_of(history, found.tagged.get(history.tag))
         for place, release in enumerate(releases):
@@ -206,6 +205,14 @@ def _add_roots(found: Survey, wishes: Wishes, histories: Sequence[History]) -> l
                 why = f"left by {history.tag}"
                 old.append(Candidate(digest=release.digest, since=release.left, why=why))
     return old
+
+
+def _inventoried_roots(inventory: Inventory | None, wishes: Wishes) -> list[tuple[Digest, str]]:
+    """What an inventory says must stay; referrers keep what they are about."""
+    if inventory is None:
+        return []
+    about = [] if wishes.with_referrers else [each for each in inventory.held if each.subject is not None]
+    return [*inventory.roots.items(), *((each.digest, _referrer(each.kind)) for each in about)]
 
 
 async def _read_candidates(found: Survey) -> None:
@@ -251,7 +258,12 @@ def add_referrers(found: Survey, subject: Digest, referrers: Sequence[Descriptor
         found.reader.add_referrer(subject, each)
         if keep and each.digest not in found.candidates:
             kind = str(each.extra.get("artifactType") or each.media_type)
-            found.roots.setdefault(each.digest, f"{REFERRER} ({' '.join(kind.split())[:80]})")
+            found.roots.setdefault(each.digest, _referrer(kind))
+
+
+def _referrer(kind: str) -> str:
+    """Why a referrer stays, and with it what it is about."""
+    return f"{REFERRER} ({' '.join(kind.split())[:80]})"
 
 
 def _add_belongings(found: Survey) -> None:
