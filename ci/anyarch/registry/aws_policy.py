@@ -38,6 +38,7 @@ _BETTER_WITH: Final[dict[Job, tuple[str, ...]]] = {
     "merge": (_LOOK,),
     "promote": (_LOOK,),
     "create": ("TagResource", "PutLifecyclePolicy"),
+    "prune": ("DescribeImages",),
 }
 # In ECR Public anybody may read, and repositories are made with neither tags nor a lifecycle policy.
 _PRIVATE_ONLY: Final = frozenset({*_READ, "ListImages", "TagResource", "PutLifecyclePolicy"})

@@ -96,6 +96,10 @@ def _list(client: Any, at: Mapping[str, str]) -> object:  # noqa: ANN401  as abo
     return client.list_images(maxResults=1, **at)
 
 
+def _describe(client: Any, at: Mapping[str, str]) -> object:  # noqa: ANN401  as above
+    return client.describe_images(imageIds=[{"imageDigest": str(_NO_IMAGE)}], **at)
+
+
 def _delete(client: Any, at: Mapping[str, str]) -> object:  # noqa: ANN401  as above
     return client.batch_delete_image(imageIds=[{"imageDigest": str(_NO_IMAGE)}], **at)
 
@@ -109,6 +113,7 @@ _QUESTIONS: Final[dict[str, Callable[[Any, Mapping[str, str]], object]]] = {
     "CompleteLayerUpload": _end_upload,
     "PutImage": _put,
     "ListImages": _list,
+    "DescribeImages": _describe,
     "BatchDeleteImage": _delete,
 }
 # Asked only of a repository that is there: elsewhere it would make one.
