@@ -34,6 +34,7 @@ Rules, and where each is from (pages of docs.aws.amazon.com/AmazonECR/latest, us
 17. Every read of a manifest is a pull and is noted: pull-time-update-exclusions.html. Another tag is no
     push: aws/containers-roadmap#2746.
 
+The rules of ECR Public are in tests/fake_ecr_public.py.
 What only ``anyarch doctor aws`` asks, STS included, is in tests/fake_ecr_questions.py.
 """
 
@@ -55,6 +56,7 @@ from typing import TYPE_CHECKING, Any, Final
 from anyarch.registry.ecr_host import EcrHost
 
 from tests.certificates import Authority
+from tests.fake_ecr_public import ALIAS, PublicTokens
 from tests.fake_ecr_questions import Questions, sts_reply
 from tests.fake_registry import FakeRegistry, Handler
 from tests.fake_repositories import MANIFEST_MAX_BYTES, Reply, Repository, Seen, failure
@@ -181,13 +183,14 @@ class FakeEcr(FakeRegistry):
         self.registries: dict[str, dict[str, EcrRepository]] = {}
         self.issued: dict[
             str, tuple[Principal, str, float]
-        ] = {}  # password → whose, which region, until when
+        ] = {}  # password → whose; which region, or ecr-public; until when
         self.asked_of_api: list[tuple[str, str]] = []  # host and operation
         self.passed = 0.0  # seconds
         self.clock_ahead = 0.0  # the client's, in seconds
         self.eof_on_missing = False
         self.mounts = False
         self.page_max = 1000  # of DescribeImages
+        self.public = PublicTokens(self)
         self._uploads: dict[str, bytes] = {}
         super().__init__(handler=_EcrHandler, address=address)
         for name in create:
@@ -236,6 +239,8 @@ class FakeEcr(FakeRegistry):
             if "starport-layer-bucket.s3." in host:
                 return self._stored(seen)
             where = EcrHost.parse(host)
+            if where is not None and where.is_public and seen.path == "/token/":
+                return self.public.sell(seen)
             if where is None or not seen.path.startswith("/v2/"):
                 self.unhandled.append(f"{seen.method} {host}{seen.path}")
                 return failure(404, "UNSUPPORTED", "no such host")
@@ -281,9 +286,12 @@ class _DataPlane:
     where: EcrHost
 
     def reply(self) -> Reply:
-        refused, who = self._authenticated()
-        if refused is not None or who is None:
-            return refused or failure(500, "UNKNOWN", "")
+        if self.where.is_public:
+            refused, who = self.ecr.public.authenticated(self.seen, self.where.host)
+        else:
+            refused, who = self._authenticated()
+        if refused is not None:
+            return refused
         match = _ROUTE.fullmatch(self.seen.path)
         if match is None:
             return Reply(200) if self.seen.path == "/v2/" else failure(404, "UNSUPPORTED", "no such route")
@@ -291,8 +299,9 @@ class _DataPlane:
         needed = _NEEDED.get((kind, self.seen.method))
         if needed is None:
             return failure(405, "UNSUPPORTED", "The operation is unsupported.")
-        if lacking := [action for action in needed if f"ecr:{action}" in who.denied]:
-            return _denied(who, f"ecr:{lacking[0]}", self.where.arn(name))
+        service = self.where.service
+        if who and (lacking := [action for action in needed if f"{service}:{action}" in who.denied]):
+            return _denied(who, f"{service}:{lacking[0]}", self.where.arn(name))
         repository = self.ecr.registries.get(self.where.host, {}).get(name)
         if repository is None:
             if kind == "upload" and self.ecr.eof_on_missing:
@@ -428,7 +437,10 @@ class _Api(Questions):
         if answer is None:
             self.ecr.unhandled.append(operation)
             return self._error("UnknownOperationException", operation)
-        result: Reply | dict[str, Any] = answer(who, json.loads(self.seen.body or b"{}"))
+        asked: dict[str, Any] = json.loads(self.seen.body or b"{}")
+        if self.service == "ecr-public" and "repositoryName" in asked:
+            asked["repositoryName"] = f"{ALIAS}/{asked['repositoryName']}"
+        result: Reply | dict[str, Any] = answer(who, asked)
         return result if isinstance(result, Reply) else self._answer(200, result)
 
     def _refused(self, who: Principal, region: str, action: str) -> Reply | None:
@@ -443,10 +455,13 @@ class _Api(Questions):
             return self._error("AccessDeniedException", _denial(who, action, "*"))
         return None
 
-    def GetAuthorizationToken(self, who: Principal, _: dict[str, Any]) -> dict[str, Any]:  # noqa: N802  the API's name
+    def GetAuthorizationToken(self, who: Principal, _: dict[str, Any]) -> Reply | dict[str, Any]:  # noqa: N802  the API's name
+        if self.service == "ecr-public" and "sts:GetServiceBearerToken" in who.denied:
+            return self._error("AccessDeniedException", _denial(who, "sts:GetServiceBearerToken", "*"))
         password = PASSWORD_PREFIX + secrets.token_hex(16)
         expires_at = self.ecr.now() + TOKEN_SECONDS
-        self.ecr.issued[password] = (who, self.region, expires_at)
+        of = self.service if self.service == "ecr-public" else self.region
+        self.ecr.issued[password] = (who, of, expires_at)
         data = {
             "authorizationToken": base64.b64encode(f"AWS:{password}".encode()).decode(),
             "expiresAt": expires_at,

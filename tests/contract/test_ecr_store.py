@@ -248,7 +248,21 @@ async def test_each_profile_and_region_has_a_token_of_its_own(
             id="China",
         ),
         pytest.param("123456789012.dkr-ecr.eu-west-1.on.aws", "ecr.eu-west-1.api.aws", id="dual-stack"),
+        pytest.param(
+            "123456789012.dkr-ecr-fips.us-west-2.on.aws", "ecr-fips.us-west-2.api.aws", id="FIPS, dual-stack"
+        ),
+        pytest.param(
+            "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+            "api.ecr-fips.us-gov-west-1.amazonaws.com",
+            id="GovCloud, FIPS",
+        ),
+        pytest.param(
+            "123456789012.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
+            "ecr.cn-north-1.api.amazonwebservices.com.cn",
+            id="China, dual-stack",
+        ),
         pytest.param("public.ecr.aws", "api.ecr-public.us-east-1.amazonaws.com", id="public"),
+        pytest.param("ecr-public.aws.com", "ecr-public.us-east-1.api.aws", id="public, dual-stack"),
     ],
 )
 async def test_each_kind_of_registry_is_asked_at_its_own_endpoint(

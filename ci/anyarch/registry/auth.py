@@ -6,21 +6,18 @@ The credential is bound to one registry. ``header`` and ``renew`` are the only p
 
 from __future__ import annotations
 
-import json
-import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol
-from urllib.parse import quote, urlencode
 
 import anyio
 
-from anyarch.errors import AnyarchError, AuthenticationError, RegistryProtocolError
+from anyarch.errors import AnyarchError, AuthenticationError
 from anyarch.registry.challenge import Challenge, parse_challenges
 from anyarch.registry.refusal import read_refusal
-from anyarch.registry.requests import Request
 from anyarch.registry.retry import RetryableError
+from anyarch.registry.token_server import read_token, token_request
 from anyarch.registry.urls import Url, check_realm
 
 if TYPE_CHECKING:
@@ -28,17 +25,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from anyarch.registry.credentials import Credential, CredentialSource
+    from anyarch.registry.requests import Request
     from anyarch.registry.retry import Clock
     from anyarch.registry.urls import Origin
     from anyarch.registry.wire import Answer
 
 _TOKEN_BODY_MAX_BYTES: Final = 64 * 1024
-_TOKEN: Final = re.compile(r"[!-~]{1,32768}", re.ASCII)
-_EXPIRES_SECONDS_DEFAULT: Final = 60.0  # https://distribution.github.io/distribution/spec/auth/token/
-_EXPIRES_SECONDS_MAX: Final = 24 * 3600.0
 _EXPIRY_MARGIN_SECONDS: Final = 10.0
 _SECRET_MIN_CHARACTERS: Final = 4  # a shorter one is part of ordinary words, and stars would give it away
-_CLIENT_ID: Final = "anyarch"
 
 
 class Sender(Protocol):
@@ -136,6 +130,7 @@ class Authenticator:
         """Ask for another credential before the next request, unless that was done since ``sent_at``."""
         if self._asked_at <= sent_at:
             self._spent = words
+            self._tokens.clear()  # they were bought with it
 
     def refused(self, *, words: str = "") -> AuthenticationError:
         """The error for credentials that are missing or not accepted."""
@@ -187,9 +182,27 @@ class Authenticator:
         return next((token.header for token in usable), "")
 
     async def _buy(self, challenge: Challenge, scopes: frozenset[str]) -> str:
-        token = await self._fetch(challenge, scopes, await self._find_credential())
+        shown = await self._find_credential()
+        try:
+            token = await self._fetch(challenge, scopes, shown)
+        except AuthenticationError:
+            another = await self._another(shown)
+            if another is None:
+                raise
+            token = await self._fetch(challenge, scopes, another)
         self._tokens[scopes] = token
         return token.header
+
+    async def _another(self, refused: Credential | None) -> Credential | None:
+        """What takes the place of a credential that a token server refused: it may have expired."""
+        found = await self.source(refused) if refused is not None else None
+        return None if found is None or found == refused else self._hold(found)
+
+    def _hold(self, found: Credential) -> Credential:
+        self._credential, self._asked, self._spent = found, True, ""
+        self._asked_at = self.clock.now()
+        self._secrets.update(found.secrets)
+        return found
 
     def _is_good(self, held: Credential) -> bool:
         return bool(held.password) and not self._spent and held.expires_at > self.clock.wall()
@@ -201,11 +214,11 @@ class Authenticator:
         found = await self.source(held)
         if spent and (found is None or found == held):
             raise self.refused(words="" if spent == "401" else spent)
-        self._credential, self._asked, self._spent = found, True, ""
-        self._asked_at = self.clock.now()
         if found is not None:
-            self._secrets.update(found.secrets)
-        return found
+            return self._hold(found)
+        self._credential, self._asked, self._spent = None, True, ""
+        self._asked_at = self.clock.now()
+        return None
 
     async def _fetch(
         self, challenge: Challenge, scopes: frozenset[str], credential: Credential | None
@@ -217,7 +230,7 @@ class Authenticator:
             with_credential=credential is not None,
             token_hosts=self.token_hosts,
         )
-        request = _token_request(realm, challenge, scopes, credential)
+        request = token_request(realm, challenge, scopes, credential)
         shown = request.method == "GET" and credential is not None and credential.password
         authorization = credential.basic if credential and shown else ""
         asked_at = self.clock.now()
@@ -228,53 +241,9 @@ class Authenticator:
                 # Never its own 404: that would read as "no such manifest".
                 raise error if isinstance(error, RetryableError) else self.refused(words=refusal.words)
             body = await answer.read(_TOKEN_BODY_MAX_BYTES, subject=f"token server of {self.host}")
-        value, seconds = _read_token(body, self.host)
+        value, seconds = read_token(body, self.host)
         self._secrets.add(value)
         return _Token(f"Bearer {value}", asked_at + max(seconds - _EXPIRY_MARGIN_SECONDS, seconds / 2))
-
-
-def _token_request(
-    realm: Url, challenge: Challenge, scopes: frozenset[str], credential: Credential | None
-) -> Request:
-    fields = [("service", challenge.parameters["service"])] if "service" in challenge.parameters else []
-    wanted = _united(scopes | frozenset(challenge.parameters.get("scope", "").split()))
-    if credential is not None and credential.identity_token:
-        form = [
-            ("grant_type", "refresh_token"),
-            *fields,
-            ("client_id", _CLIENT_ID),
-            ("scope", " ".join(wanted)),
-            ("refresh_token", credential.identity_token),
-        ]
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return Request(method="POST", url=realm, kind="token", headers=headers, body=urlencode(form).encode())
-    query = urlencode(fields + [("scope", scope) for scope in wanted], quote_via=quote)
-    return Request(method="GET", url=realm.with_query(query) if query else realm, kind="token")
-
-
-def _united(scopes: frozenset[str]) -> list[str]:
-    """One scope per resource with every action asked for, ``repository:a:pull`` + ``…:pull,push``."""
-    actions: dict[str, set[str]] = {}
-    for scope in scopes:
-        resource, _, words = scope.rpartition(":")
-        actions.setdefault(resource, set()).update(words.split(","))
-    return [
-        f"{resource}:{','.join(sorted(words))}" for resource, words in sorted(actions.items()) if resource
-    ]
-
-
-def _read_token(body: bytes, host: str) -> tuple[str, float]:
-    try:
-        fields = json.loads(body)
-        value = fields.get("token") or fields.get("access_token")
-        told = float(fields.get("expires_in") or 0)
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        value, told = None, 0.0
-    if not isinstance(value, str) or _TOKEN.fullmatch(value) is None:
-        raise RegistryProtocolError(f"the token server of {host} did not answer with a token")
-    # No life, a negative one or no number: then the protocol's own, counted from when we asked. ``issued_at``
-    # is not looked at: the server's clock and ours may differ by any amount.
-    return value, min(told, _EXPIRES_SECONDS_MAX) if told > 0 else _EXPIRES_SECONDS_DEFAULT
 
 
 def _login_hint(host: str) -> str:

@@ -2,7 +2,12 @@
 
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/Registries.html
 https://docs.aws.amazon.com/general/latest/gr/ecr.html
-https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-ipv6.html (dual-stack names)
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/ecr-requests.html (dual-stack names)
+
+Which endpoint of the API belongs to a name is left to the SDK, whose rules are Amazon's own. For FIPS they
+say ``api.ecr-fips.REGION.amazonaws.com``; the table of the second page above has ``ecr-fips`` in its place,
+and calls ``ecr`` and ``api.ecr`` the same, the latter recommended. Dual-stack, both have
+``ecr-fips.REGION.api.aws``. FIPS is in the United States only: aws-samples/amazon-eks-ami-rhel#9.
 """
 
 from __future__ import annotations

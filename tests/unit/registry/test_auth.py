@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 import anyio
 import anyio.lowlevel
@@ -13,11 +14,14 @@ from anyarch.errors import (
     UsageError,
 )
 from anyarch.oci.reference import Repository, Tag
+from anyarch.registry.challenge import Challenge
 from anyarch.registry.client import Options
 from anyarch.registry.credentials import Credential
 from anyarch.registry.retry import REQUESTS_AT_ONCE_MAX
 from anyarch.registry.store import RegistryStore
 from anyarch.registry.token_hosts import trusted_token_hosts
+from anyarch.registry.token_server import token_request
+from anyarch.registry.urls import Url
 
 from tests.builders import an_image, upload
 from tests.fake_registry import IDENTITY_TOKEN, PASSWORD, USERNAME, FakeRegistry, Fault
@@ -323,3 +327,32 @@ async def test_a_trusted_token_server_is_asked_with_the_credential(monkeypatch: 
         async with store_in(registry) as store:
             assert await store.head(Tag("v1")) is None
         assert [seen.kind for seen in tokens.seen] == ["token"]
+
+
+async def test_a_scope_of_the_registrys_own_is_asked_for_as_it_is() -> None:
+    """ECR Public asks for "aws", which is no resource."""
+    challenge = Challenge("bearer", {"realm": "https://r.example.com/token/", "scope": "aws"})
+    scopes = frozenset({"repository:a:pull", "repository:a:push"})
+    asked = token_request(Url.parse("https://r.example.com/token/"), challenge, scopes, None)
+    assert parse_qs(asked.url.target.partition("?")[2])["scope"] == ["aws", "repository:a:pull,push"]
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+async def test_a_credential_that_the_token_server_refuses_is_asked_for_once_more(renewed: bool) -> None:
+    """A password may have expired between two tokens that it bought."""
+    asked: list[Credential | None] = []
+
+    async def source(refused: Credential | None) -> Credential:
+        asked.append(refused)
+        return ROBOT if renewed and refused is not None else Credential(USERNAME, "expired")
+
+    with FakeRegistry(auth="bearer") as registry:
+        options = Options(credential=source, clock=FakeClock().clock)
+        async with RegistryStore(Repository(registry.host, "team/app"), options) as store:
+            if renewed:
+                assert await store.head(Tag("v1")) is None
+            else:
+                with pytest.raises(AuthenticationError):
+                    await store.head(Tag("v1"))
+        assert asked == [None, Credential(USERNAME, "expired")]
+        assert registry.asked("GET", "token") == (2 if renewed else 1)
