@@ -246,6 +246,64 @@ def test_who_is_nobody_hears_one_clear_sentence(
     assert {line["verdict"] for name, line in lines.items() if name != "identity"} == {"skipped"}
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        pytest.param(
+            "AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere/token", "/nowhere/token: No such file", id="no token"
+        ),
+        pytest.param("AWS_ENDPOINT_URL", "garbage", "not understood (ValueError)", id="no URL"),
+        pytest.param("AWS_CREDENTIAL_EXPIRATION", "soon", "not understood (ParserError)", id="no time"),
+        pytest.param("AWS_CONFIG_FILE", "[default\n", "Unable to parse config file", id="no configuration"),
+        pytest.param(
+            "AWS_CONFIG_FILE",
+            "[default]\ncredential_process = /nowhere/program\n",
+            "/nowhere/program: No such file",
+            id="no program",
+        ),
+        pytest.param(
+            "AWS_CONFIG_FILE",
+            f"[default]\ncredential_process = /bin/echo {SECRET_KEY}\n",
+            "not understood (JSONDecodeError)",
+            id="a program that prints something else",
+        ),
+    ],
+)
+def test_a_setting_of_aws_that_makes_no_sense_is_no_bug_of_ours(
+    ecr: FakeEcr,
+    doctor: Doctor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    said: str,
+) -> None:
+    ecr.create("shop/api")
+    monkeypatch.setenv("AWS_ROLE_ARN", f"arn:aws:iam::{ACCOUNT}:role/release")
+    if name in {"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONFIG_FILE"}:
+        take_the_keys(ecr, monkeypatch)
+    if name == "AWS_CONFIG_FILE":
+        (tmp_path / "config").write_text(value)
+        value = str(tmp_path / "config")
+    monkeypatch.setenv(name, value)
+    assert said in doctor()["identity"]["found"]
+    assert doctor.status == 40
+
+
+def test_an_api_that_does_not_answer_is_told_once(
+    ecr: FakeEcr, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even STS does: who we are cannot be told then, and publishing needs no STS."""
+    ecr.create("shop/api")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:9")
+    lines = doctor()
+    assert (lines["identity"]["verdict"], doctor.status) == ("unknown", 0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_ECR", "http://127.0.0.1:9")
+    lines = doctor()
+    assert [name for name, line in lines.items() if line["verdict"] == "fail"] == ["API"]
+    assert doctor.status == 40
+
+
 def test_a_clock_that_is_off_a_little_is_a_warning(ecr: FakeEcr, doctor: Doctor) -> None:
     ecr.create("shop/api")
     ecr.clock_ahead = 90.0

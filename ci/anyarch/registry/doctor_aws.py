@@ -53,14 +53,16 @@ class AwsDoctor:
     def checks(self) -> list[Check]:
         """Everything there is to look at, each after what it needs."""
         known = ("identity",)
+        reached, *repository = self._repository.checks(after=known)
         return [
             Check(name="identity", look=self._identify, seconds=_SECONDS),
             Check(name="clock", look=self._look_at_clock, after=known, needed=False),
             Check(name="session", look=self._look_at_session, after=known, needed=False),
             Check(name="region", look=self._look_at_region, after=known, needed=False),
-            Check(name="password", look=self._get_password, after=known, seconds=_SECONDS),
+            reached,
+            Check(name="password", look=self._get_password, after=(reached.name,), seconds=_SECONDS),
             Check(name="registry", look=self._log_in, after=("password",)),
-            *self._repository.checks(after=known),
+            *repository,
         ]
 
     async def _identify(self) -> Line:
@@ -72,10 +74,10 @@ class AwsDoctor:
 
         try:
             answer = await self._call("sts:GetCallerIdentity", lambda client: client.get_caller_identity())
-        except RegistryUnavailableError as error:
+        except RegistryUnavailableError:
             # A network that lets only ECR through is good enough to publish.
-            found = f"cannot be told: {error.what}"
-            return Line(name="identity", verdict="unknown", found=found, advice=error.hint)
+            found = f"cannot be told: AWS's STS in {self._where.region} does not answer"
+            return Line(name="identity", verdict="unknown", found=found)
         self._skew = clock_skew_seconds(answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}))
         who = Who.of(str(answer.get("Arn", "")))
         self._repository.policy_holder = who.policy_holder

@@ -70,13 +70,14 @@ class AwsRepositoryDoctor:
     _asking: anyio.Lock = field(default_factory=anyio.Lock)
 
     def checks(self, *, after: tuple[str, ...]) -> list[Check]:
-        """Everything about the repository; ``after`` are checks that must not have failed."""
-        wanted = self.wanted.jobs or JOBS
+        """Whether it can be asked about, and everything about it; after checks that must not have failed."""
+        jobs = self.wanted.jobs or JOBS
         return [
-            Check(name="repository", look=self._find, after=(*after, "region"), seconds=_SECONDS),
+            Check(name="API", look=self._reach, after=after, seconds=_SECONDS),
+            Check(name="repository", look=self._find, after=("API", "region"), seconds=_SECONDS),
             *(
-                Check(name=job, look=partial(self._look_at_job, job), after=after, seconds=_JOB_SECONDS)
-                for job in wanted
+                Check(name=job, look=partial(self._look_at_job, job), after=("API",), seconds=_JOB_SECONDS)
+                for job in jobs
             ),
             *([] if self.wanted.where.is_public else [self._lifecycle()]),
         ]
@@ -89,6 +90,12 @@ class AwsRepositoryDoctor:
             needed=False,
             seconds=_SECONDS,
         )
+
+    async def _reach(self) -> Line:
+        """The first question: whatever is denied is told later."""
+        await self._looked()
+        where = self.wanted.where
+        return Line(name="API", verdict="ok", found=f"{where.service} in {where.region} answers")
 
     async def _find(self) -> Line:
         looked = await self._exists()

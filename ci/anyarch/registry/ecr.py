@@ -43,6 +43,8 @@ _DEADLINE_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 20.0
 _TRIES: Final = 4
+# The SDK lets through what reading files, starting a credential_process and parsing settings raise.
+_RAISED: Final = (BotoCoreError, ClientError, OSError, ValueError)
 
 
 @dataclass(slots=True)
@@ -90,7 +92,7 @@ class Account:
         """
         try:
             return ask(self._client(action.partition(":")[0]))
-        except (BotoCoreError, ClientError) as error:
+        except _RAISED as error:
             # The cause is not chained: its traceback holds the signed request.
             raise explained(error, self.where, action=action, profile=self.profile) from None
 
@@ -103,7 +105,7 @@ class Account:
         try:
             with self._making:
                 found = self._opened().get_credentials()
-        except (BotoCoreError, ClientError) as error:
+        except _RAISED as error:
             raise explained(error, self.where, action="", profile=self.profile) from None
         # It has no public name: https://github.com/boto/botocore/blob/develop/botocore/credentials.py
         ends = getattr(found, "_expiry_time", None)
@@ -117,7 +119,7 @@ class Account:
         """The region that other tools of AWS would ask: of the environment or the profile; empty for none."""
         try:
             return boto3.Session(profile_name=self.profile or None).region_name or ""
-        except BotoCoreError as error:
+        except _RAISED as error:
             raise explained(error, self.where, action="", profile=self.profile) from None
 
     def _opened(self) -> boto3.Session:

@@ -48,7 +48,7 @@ def explained(error: Exception, where: EcrHost, *, action: str, profile: str) ->
     """The error to raise for what the SDK raised. Nothing of the request is in it.
 
     Args:
-        error: Of botocore.
+        error: Of botocore, or what it lets through.
         where: Which registry was asked.
         action: What was asked of it, as IAM names it: ``ecr:GetAuthorizationToken``.
         profile: The AWS profile in use; empty for the default.
@@ -145,6 +145,28 @@ def _not_retrieved(where: EcrHost, profile: str, error: Exception) -> AnyarchErr
     )
 
 
+def _unreadable(where: EcrHost, profile: str, error: Exception) -> AnyarchError:
+    """A file that AWS's settings name: a token, a program."""
+    named = (
+        f"{getattr(error, 'filename', None) or 'a file'}: {getattr(error, 'strerror', None) or 'unreadable'}"
+    )
+    return AuthenticationError(
+        f"AWS credentials for {where.host} cannot be had: {_plain(named)}",
+        hint=f"{_whoami(profile)} must work first",
+        host=where.host,
+    )
+
+
+def _not_understood(where: EcrHost, profile: str, error: Exception) -> AnyarchError:
+    """A value that is none; it is not quoted, as a credential_process may have printed it."""
+    settings = "AWS_ENDPOINT_URL, AWS_CREDENTIAL_EXPIRATION or what a credential_process prints"
+    return AuthenticationError(
+        f"AWS credentials for {where.host} cannot be had: not understood ({type(error).__name__})",
+        hint=f"look at {settings}; {_whoami(profile)} must work first",
+        host=where.host,
+    )
+
+
 def _not_valid(where: EcrHost, _profile: str, error: Exception) -> AnyarchError:
     return UsageError(f"{where.host}: AWS's API does not take this: {_plain(str(error))}")
 
@@ -168,6 +190,8 @@ _EXPLANATIONS: Final[
     ((aws.InvalidConfigError, aws.ConfigNotFound), _not_retrieved),
     ((aws.ParamValidationError,), _not_valid),
     ((aws.HTTPClientError, aws.ConnectionError, aws.EndpointConnectionError), _unreached),
+    ((OSError,), _unreadable),
+    ((ValueError,), _not_understood),
 )
 
 
