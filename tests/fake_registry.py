@@ -39,7 +39,11 @@ Action = Literal[
 
 @dataclass
 class Fault:
-    """What goes wrong with one request. ``at`` counts those under ``/v2/``; None: the next that fits."""
+    """What goes wrong with one request.
+
+    ``at`` counts those under ``/v2/``, or with ``kind`` token or storage the others. None: the next that
+    fits.
+    """
 
     action: Action
     status: int = 503
@@ -55,6 +59,7 @@ class Fault:
     def fits(self, seen: Seen) -> bool:
         return (
             self.times > 0
+            and seen.is_api != (self.kind in {"token", "storage"})
             and self.at in {None, seen.number}
             and seen.number >= self.since
             and self.method in {"", seen.method}
@@ -175,10 +180,8 @@ class FakeRegistry:
     def note(self, seen: Seen) -> Fault | None:
         """Remember a request; the fault that is due, if one is."""
         with self.lock:
-            seen.number = sum(each.path.startswith("/v2/") for each in self.seen)
+            seen.number = sum(each.is_api == seen.is_api for each in self.seen)
             self.seen.append(seen)
-            if not seen.path.startswith("/v2/"):
-                return None
             fault = next((fault for fault in self.faults if fault.fits(seen)), None)
             if fault is not None:
                 fault.times -= 1

@@ -36,6 +36,10 @@ class Seen:
     number: int = -1
 
     @property
+    def is_api(self) -> bool:
+        return self.path.startswith("/v2/")
+
+    @property
     def kind(self) -> str:
         if self.path == "/token":
             return "token"

@@ -15,6 +15,7 @@ from anyarch.registry.store import RegistryStore
 
 from tests.builders import blob_of
 from tests.contract.places import PLACES
+from tests.contract.test_faults import HEALED
 from tests.fake_registry import FakeRegistry, Fault
 from tests.unit.registry.clocks import FakeClock
 
@@ -203,3 +204,17 @@ async def test_a_connection_that_always_breaks_is_given_up() -> None:
                 await bring(store, Breaking(*[200_000] * 100))
             assert store.requests.by_method() == {"HEAD": 6, "POST": 1, "PUT": 1, "GET": 5, "PATCH": 5}
     assert sum(clock.slept) <= 120.0
+
+
+@pytest.mark.parametrize("name", HEALED)
+async def test_a_fault_at_any_request_of_an_upload_in_parts_is_healed(name: str) -> None:
+    """It breaks, is asked for, is picked up, is ended: seven requests, and each of them fails in turn."""
+    for at in range(1, 8):
+        clock = FakeClock()
+        with FakeRegistry() as registry:
+            registry.faults.append(HEALED[name](at))
+            async with store_at(registry.host, clock.clock) as store:
+                await bring(store, Breaking(300_000, 600_000))
+                assert await is_whole(store)
+                assert not await store.copy_blob(BLOB, cast("Store", Breaking())), "it is there"
+        assert sum(clock.slept) <= 120.0

@@ -92,16 +92,19 @@ class Transfer:
             False if it was here already.
         """
         sending = Upload(self._client, self._path, blob, content)
+        begun = False
 
         async def attempt() -> bool:
+            nonlocal begun
             try:
                 length = await self._length(blob)
             except NotFoundError:
+                begun = True
                 await sending.send(mounted_from)
                 return True
             if length not in {None, blob.size}:
                 raise ContentError(f"{self._subject(blob)} has {length} bytes instead of {blob.size}")
-            return False
+            return begun  # an earlier try brought it, and its answer was lost
 
         moved = await self._client.retrying(attempt, f"upload of {self._subject(blob)}", is_transfer=True)
         if moved:
