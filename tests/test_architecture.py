@@ -87,7 +87,7 @@ def test_boto3_and_dagger_stay_in_their_rooms() -> None:
     assert users["dagger"] == set()
 
 
-@pytest.mark.parametrize("command", ["merge", "verify", "plan", "run", "promote", "login"])
+@pytest.mark.parametrize("command", ["merge", "verify", "plan", "run", "promote", "login", "doctor_aws"])
 def test_a_command_loads_no_room_that_it_does_not_need(command: str) -> None:
     """Start-up is most of what a short command costs: no AWS or Dagger SDK, and no engine for merge."""
     program = f"import sys, anyarch.cli.{command}; print(*sys.modules)"
