@@ -22,6 +22,8 @@ async def in_parallel(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     The first failure cancels the others and is raised as it is, not wrapped into a group: a caller
     handles a ``RegistryError`` here as everywhere.
     """
+    if len(calls) == 1:
+        return [await calls[0]()]
     results: list[T | None] = [None] * len(calls)
     failures: list[Exception] = []
     limiter = anyio.Semaphore(IN_FLIGHT_MAX)

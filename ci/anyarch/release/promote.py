@@ -19,10 +19,11 @@ from anyarch.release.ledger import (
     read_ledger,
     write_down,
 )
+from anyarch.release.moving import TagMoves, move_tags
 from anyarch.release.parallel import both
-from anyarch.release.publish import TagResult
+from anyarch.release.released import TagResult
 from anyarch.release.tag_order import in_order
-from anyarch.release.tagging import move_tags, read_back, tag_states
+from anyarch.release.tagging import read_back, tag_states
 from anyarch.release.verify import verify
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from anyarch.oci.manifest import Manifest
     from anyarch.oci.platforms import Platform
     from anyarch.oci.store import Store
-    from anyarch.release.publish import Action
+    from anyarch.release.released import Action
     from anyarch.release.verify import Verification
 
 
@@ -96,7 +97,11 @@ async def promote(
     moves = to_move | ledger.unrecorded(before, manifest.digest)
     if moves and not dry_run:
         await both(
-            partial(move_tags, store, manifest, to_move, on_moved=lambda _: None),
+            partial(
+                move_tags,
+                [TagMoves(store=store, manifest=manifest, before=to_move)],
+                on_moved=lambda *_: None,
+            ),
             partial(prepare, store, ledger, moves, mover),
         )
         _, now = await both(

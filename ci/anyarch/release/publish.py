@@ -2,98 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import anyio
 
-from anyarch.errors import MergeRefusedError, NotFoundError, PlanMismatchError, RegistryProtocolError
-from anyarch.release import marks
+from anyarch.errors import RegistryProtocolError
+from anyarch.release.draft import Draft, is_there, make_draft
 from anyarch.release.expectation import Expectation
-from anyarch.release.gather import gather, missing_parts, read_children, with_missing
-from anyarch.release.history import Run
-from anyarch.release.ledger import Ledger, Mover, prepare, read_again, read_ledger, with_history, write_down
-from anyarch.release.merge import Decision, decide, newest_attempts
-from anyarch.release.parallel import both
-from anyarch.release.tagging import READ_BACK_DELAYS_SECONDS, move_tags, read_back, tag_states
+from anyarch.release.gather import gather
+from anyarch.release.ledger import Mover, prepare, read_again, write_down
+from anyarch.release.moving import before_tags, move_tags
+from anyarch.release.parallel import both, in_parallel
+from anyarch.release.released import Action, Event, Release, ReleasedChild, TagResult
+from anyarch.release.tagging import READ_BACK_DELAYS_SECONDS, read_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
-    from anyarch.oci.digest import Digest
-    from anyarch.oci.manifest import Index
-    from anyarch.oci.platforms import Platform
     from anyarch.oci.reference import Tag
     from anyarch.oci.store import Store
-    from anyarch.release.child import Child
-    from anyarch.release.found import FoundImage
     from anyarch.release.plan import Plan, PlannedPlatform
     from anyarch.release.record import Record
 
-__all__ = ["Action", "Event", "Release", "ReleasedChild", "TagResult", "gather", "merge"]
-
-Action = Literal["written", "unchanged", "planned"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that merge did, for a progress display: ``action`` to ``subject`` (an index, a tag)."""
-
-    action: Literal["read", "written", "unchanged", "replaced", "warning"]
-    subject: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TagResult:
-    """One tag after a merge. ``previous`` is what it pointed at before, None if it did not exist.
-
-    ``action`` is ``planned`` on a dry run.
-    """
-
-    tag: Tag
-    action: Action
-    previous: Digest | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReleasedChild:
-    """One platform of a release.
-
-    ``execution`` (native or emulated) is what the image says, ``total_bytes`` what a machine downloads.
-    """
-
-    platform: Platform
-    execution: str | None
-    digest: Digest
-    total_bytes: int
-    attestations: int
-    record: Record
-
-
-@dataclass(frozen=True, kw_only=True)
-class Release:
-    """An index and the tags that point at it. ``missing`` are optional platforms that were not built.
-
-    ``writes`` counts index and tags that were written: none for a second identical run. ``warnings`` is
-    what could not be written into the tags' histories, which are kept beside them and not counted.
-    """
-
-    repository: str
-    index: Index
-    index_action: Action
-    children: tuple[ReleasedChild, ...]
-    missing: tuple[Platform, ...]
-    tags: tuple[TagResult, ...]
-    writes: int
-    dry_run: bool
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def digest(self) -> Digest:
-        """The index's digest."""
-        return self.index.digest
+__all__ = ["Action", "Event", "Release", "ReleasedChild", "TagResult", "gather", "merge", "publish"]
 
 
 async def merge(
@@ -126,96 +59,56 @@ async def merge(
         LostRaceError: a tag was moved by somebody else meanwhile.
         RegistryError: the store refused or failed; tags not named in the message are as they were.
     """
-    tell = on_event or _ignore
-    expectation = _expectation(store, plan, expected)
-    chosen, replaced = newest_attempts(records)
-    for record in replaced:
-        tell(Event(action="replaced", subject=record.name, detail="a newer attempt of the same run"))
-    children, before = await both(partial(read_children, store, chosen), partial(tag_states, store, tags))
-    draft = _draft(children, expectation)
-    # The layers are asked for at the same time as the index that there will be if all of them are there.
-    missing, (is_there, ledger) = await both(
-        partial(missing_parts, store, children),
-        partial(both, partial(_is_there, store, draft), partial(_ledger, store, draft, before)),
-    )
-    decision = decide(with_missing(children, missing), expectation)
-    for child in decision.children:
-        tell(Event(action="read", subject=child.record.name, detail=str(child.record.image.digest)))
-    to_move = {tag: digest for tag, digest in before.items() if digest != decision.index.digest}
-    mover = _completed(mover or Mover(), [child.record for child in decision.children])
-    ledger.refuse_older(store.name, to_move, mover)
-    release = _release(
-        store.name, decision, before=before, to_move=to_move, is_there=is_there, dry_run=dry_run
-    )
-    if dry_run:
-        return release
-    moves = to_move | ledger.unrecorded(before, release.digest)
+    tell = on_event or ignore
+    if not isinstance(expected, Expectation):
+        expected = Expectation.of(store.name, plan=plan, platforms=expected)
+    draft = await make_draft(store, records, expected, tags=tags, mover=mover or Mover(), tell=tell)
+    return draft.release if dry_run else (await publish([draft], tell=tell))[0]
+
+
+async def publish(drafts: Sequence[Draft], *, tell: Callable[[Event], None]) -> list[Release]:
+    """Make drafts of one release true in all their places: every index first, then the tags.
+
+    No tag moves anywhere before the index is in every place and was read back there.
+
+    Args:
+        drafts: The release in each place.
+        tell: Told about every step as it happens.
+
+    Raises:
+        LostRaceError: a tag was moved by somebody else meanwhile.
+        RegistryError: a store refused or failed; tags not named in the message are as they were.
+    """
 
     async def point() -> None:
-        await _write_index(store, decision.index, is_there=is_there, tell=tell)
-        await _move(store, decision.index, before, to_move, tell)
+        with before_tags(len(drafts)):
+            await in_parallel([partial(_write_index, draft, tell) for draft in drafts])
+        await _move(drafts, tell)
+
+    async def prepare_histories() -> None:
+        await in_parallel([partial(_prepare, draft) for draft in drafts])
 
     # What histories need is three requests one after another: as many as index and tags take.
-    await both(point, partial(prepare, store, ledger, moves, mover))
-    _, now = await both(
-        partial(read_back, store, release.digest, to_move), partial(read_again, store, ledger, to_move, mover)
-    )
-    warnings = await write_down(store, now, moves, release.digest, mover)
-    for warning in warnings:
-        tell(Event(action="warning", subject=store.name, detail=warning))
-    return replace(release, warnings=tuple(warnings))
+    await both(point, prepare_histories)
+    return await in_parallel([partial(_finish, draft, tell) for draft in drafts])
 
 
-def _expectation(
-    store: Store, plan: Plan | None, expected: Sequence[PlannedPlatform] | Expectation | None
-) -> Expectation:
-    if isinstance(expected, Expectation):
-        return expected
-    return Expectation.of(store.name, plan=plan, platforms=expected)
+async def _prepare(draft: Draft) -> None:
+    await prepare(draft.store, draft.ledger, draft.to_record, draft.mover)
 
 
-async def _ledger(store: Store, draft: Index | None, before: Mapping[Tag, Digest | None]) -> Ledger:
-    """The histories of the tags, also of those that stand already; without a draft none will be needed."""
-    return await read_ledger(store, with_history(before) if draft else [])
-
-
-def _completed(mover: Mover, records: Sequence[Record]) -> Mover:
-    """The mover, with the records' own run and revision where it names none."""
-    revisions = {record.revision for record in records}
-    revision = revisions.pop() if len(revisions) == 1 else None
-    return replace(
-        mover, run=mover.run or Run.newest(records), revision=mover.revision or revision, by="merge"
-    )
-
-
-def _draft(children: Sequence[Child], expectation: Expectation) -> Index | None:
-    try:
-        return decide(children, expectation).index
-    except (MergeRefusedError, PlanMismatchError):
-        return None  # the real decision, after the layers, lists every offender
-
-
-async def _is_there(store: Store, index: Index | None) -> bool:
-    """Whether exactly these bytes are there already."""
-    if index is None:
-        return False
-    try:
-        return (await store.get(index.digest)).raw == index.raw
-    except NotFoundError:
-        return False
-
-
-async def _write_index(store: Store, index: Index, *, is_there: bool, tell: Callable[[Event], None]) -> None:
+async def _write_index(draft: Draft, tell: Callable[[Event], None]) -> None:
     """Write the index by digest and read it back; a registry may need a moment to show it."""
+    store, index = draft.store, draft.release.index
     subject = f"{store.name}@{index.digest}"
-    if is_there:
+    if draft.has_index:
         tell(Event(action="unchanged", subject=subject))
         return
     with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
         await store.put(index.digest, index)
     for delay_seconds in READ_BACK_DELAYS_SECONDS:
         await anyio.sleep(delay_seconds)
-        if await _is_there(store, index):
+        if await is_there(store, index):
             tell(Event(action="written", subject=subject))
             return
     raise RegistryProtocolError(
@@ -224,66 +117,47 @@ async def _write_index(store: Store, index: Index, *, is_there: bool, tell: Call
     )
 
 
-async def _move(
-    store: Store,
-    index: Index,
-    before: Mapping[Tag, Digest | None],
-    to_move: Mapping[Tag, Digest | None],
-    tell: Callable[[Event], None],
-) -> None:
-    def tell_moved(tag: Tag) -> None:
-        previous = before[tag]
-        tell(
-            Event(
-                action="written",
-                subject=f"{store.name}:{tag}",
-                detail=f"was {previous}" if previous else "new",
-            )
-        )
+async def _move(drafts: Sequence[Draft], tell: Callable[[Event], None]) -> None:
+    def tell_moved(store: Store, tag: Tag, previous: object) -> None:
+        detail = f"was {previous}" if previous else "new"
+        tell(Event(action="written", subject=f"{store.name}:{tag}", detail=detail))
 
-    for tag in before:
-        if tag not in to_move:
-            tell(Event(action="unchanged", subject=f"{store.name}:{tag}"))
-    await move_tags(store, index, to_move, on_moved=tell_moved)
+    for draft in drafts:
+        for tag in draft.before:
+            if tag not in draft.to_move:
+                tell(Event(action="unchanged", subject=f"{draft.store.name}:{tag}"))
+    await move_tags([draft.moves for draft in drafts], on_moved=tell_moved)
 
 
-def _release(
-    repository: str,
-    decision: Decision,
-    *,
-    before: Mapping[Tag, Digest | None],
-    to_move: Mapping[Tag, Digest | None],
-    is_there: bool,
-    dry_run: bool,
-) -> Release:
-    def action(*, changes: bool) -> Action:
-        return "unchanged" if not changes else "planned" if dry_run else "written"
+async def _finish(draft: Draft, tell: Callable[[Event], None]) -> Release:
+    """Read the tags back, and write down in their histories that they moved."""
+    store, digest, mover = draft.store, draft.release.digest, draft.mover
+    _, ledger = await both(
+        partial(read_back, store, digest, draft.to_move),
+        partial(read_again, store, draft.ledger, draft.to_move, mover),
+    )
+    warnings = await write_down(store, ledger, draft.to_record, digest, mover)
+    for warning in warnings:
+        tell(Event(action="warning", subject=store.name, detail=warning))
+    return _written(draft, warnings)
 
-    return Release(
-        repository=repository,
-        index=decision.index,
-        index_action=action(changes=not is_there),
-        children=tuple(_released(child.record, child.found) for child in decision.children if child.found),
-        missing=decision.missing,
-        tags=tuple(
-            TagResult(tag=tag, action=action(changes=tag in to_move), previous=digest)
-            for tag, digest in before.items()
-        ),
-        writes=0 if dry_run else len(to_move) + (not is_there),
-        dry_run=dry_run,
+
+def _written(draft: Draft, warnings: Sequence[str]) -> Release:
+    """The release, now that it is there."""
+
+    def done(action: Action) -> Action:
+        return "written" if action == "planned" else action
+
+    release = draft.release
+    return replace(
+        release,
+        index_action=done(release.index_action),
+        tags=tuple(replace(each, action=done(each.action)) for each in release.tags),
+        writes=len(draft.to_move) + (not draft.has_index),
+        dry_run=False,
+        warnings=tuple(warnings),
     )
 
 
-def _released(record: Record, found: FoundImage) -> ReleasedChild:
-    return ReleasedChild(
-        platform=found.platform,
-        execution=found.manifest.annotations.get(marks.EXECUTION),
-        digest=found.descriptor.digest,
-        total_bytes=found.total_bytes,
-        attestations=len(found.attestations),
-        record=record,
-    )
-
-
-def _ignore(_: Event) -> None:
+def ignore(_: Event) -> None:
     """What happens to events that nobody asked for."""

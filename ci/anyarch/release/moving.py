@@ -1,0 +1,166 @@
+"""Moving tags, in one place or in several: fixed ones first, floating ones last."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+
+from anyarch.errors import (
+    ContentError,
+    RegistryError,
+    RegistryProtocolError,
+    RegistryUnavailableError,
+)
+from anyarch.release.parallel import in_parallel
+from anyarch.release.tag_order import in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from anyarch.oci.digest import Digest
+    from anyarch.oci.manifest import Manifest
+    from anyarch.oci.reference import Tag
+    from anyarch.oci.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagMoves:
+    """The tags of one place that are to point at a manifest, an index or a single image.
+
+    ``before`` is what each points at now, None if it does not exist.
+    """
+
+    store: Store
+    manifest: Manifest
+    before: Mapping[Tag, Digest | None]
+
+
+@dataclass(frozen=True)
+class _Move:
+    """One tag in one place."""
+
+    place: TagMoves
+    tag: Tag
+
+    @property
+    def previous(self) -> Digest | None:
+        return self.place.before[self.tag]
+
+    def __str__(self) -> str:
+        return f"{self.place.store.name}:{self.tag}"
+
+
+async def move_tags(
+    places: Sequence[TagMoves], *, on_moved: Callable[[Store, Tag, Digest | None], None]
+) -> None:
+    """Point tags at a manifest that is already there, in every place.
+
+    A write in flight is finished even if the task is cancelled, none is started then. Tags of one step
+    (``steps``) move at the same time. ``read_back`` comes next.
+
+    Args:
+        places: The tags that must move. Their manifests are there.
+        on_moved: Told place, tag and what it pointed at as each write is answered.
+
+    Raises:
+        RegistryError: a write failed; the message says which tags had moved, which had not, and what to do.
+    """
+    moved: list[_Move] = []
+    unsure: list[_Move] = []
+
+    async def move(one: _Move) -> None:
+        try:
+            with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
+                await one.place.store.put(one.tag, one.place.manifest)
+        except (RegistryUnavailableError, RegistryProtocolError, ContentError):
+            unsure.append(one)  # no refusal: what it did before its answer was lost, nobody knows
+            raise
+        moved.append(one)
+        on_moved(one.place.store, one.tag, one.previous)
+
+    for step in steps(places):
+        try:
+            await in_parallel([partial(move, _Move(place, tag)) for place, tag in step])
+        except RegistryError as error:
+            if len(places) == 1:
+                raise _with_hint(error, f"{_here(moved, unsure)}; do the same again to finish") from error
+            raise _everywhere(error, places, moved, unsure) from error
+
+
+def steps(places: Sequence[TagMoves]) -> Iterator[list[tuple[TagMoves, Tag]]]:
+    """In which order tags move: fixed ones before floating ones, in all places.
+
+    With several places those tags go first that take the place of something: where tags are immutable, it
+    is they that are refused. The first place comes last: a tag that moved there has moved everywhere.
+    """
+    for group in in_order([tag for place in places for tag in place.before]):
+        if len(places) == 1:
+            yield [(places[0], tag) for tag in group]
+            continue
+        for replaces in (True, False):
+            for place in reversed(places):
+                tags = [tag for tag in group if tag in place.before]
+                yield [(place, tag) for tag in tags if (place.before[tag] is not None) == replaces]
+
+
+@contextmanager
+def before_tags(places: int) -> Iterator[None]:
+    """Let an error say, where there are several places, that no tag has moved in any.
+
+    Raises:
+        RegistryError: the error.
+    """
+    try:
+        yield
+    except RegistryError as error:
+        if places == 1:
+            raise
+        words = f"no tag was moved at any of the {places} destinations; do the same again to finish"
+        raise _with_hint(error, words) from error
+
+
+def _here(moved: Sequence[_Move], unsure: Sequence[_Move]) -> str:
+    """What became of the tags of the only place."""
+    groups = {"tags that had moved before": moved, "moved or not, it did not say": unsure}
+    found = [
+        f"{what}: " + ", ".join(f"{each.tag} (was {each.previous or 'not there'})" for each in tags)
+        for what, tags in groups.items()
+        if tags
+    ]
+    return "; ".join([*found, "the others are as they were"]) if found else "no tag was moved"
+
+
+def _everywhere(
+    error: RegistryError, places: Sequence[TagMoves], moved: Sequence[_Move], unsure: Sequence[_Move]
+) -> RegistryError:
+    """The same error, saying what became of every tag in every place, and what finishes or undoes it."""
+    every = [_Move(place, tag) for place in places for tag in place.before]
+    left = [each for each in every if each not in {*moved, *unsure}]
+    if not moved and not unsure:
+        words = f"no tag was moved at any of the {len(places)} destinations; do the same again to finish"
+        return _with_hint(error, words, moved=[], not_moved=list(map(str, left)), unsure=[])
+    lines = [
+        f"{what}: " + ", ".join(f"{each} (was {each.previous or 'not there'})" for each in tags)
+        for what, tags in (("moved", moved), ("moved or not, it did not say", unsure), ("not moved", left))
+        if tags
+    ]
+    touched = [*moved, *unsure]
+    lines.append("do the same again to finish; or undo what was moved:")
+    lines += [f"  anyarch rollback {each} --to={each.previous}" for each in touched if each.previous]
+    lines += [f"  {each} is new: delete it there" for each in touched if not each.previous]
+    return _with_hint(
+        error,
+        "\n    ".join(lines),
+        moved=list(map(str, moved)),
+        not_moved=list(map(str, left)),
+        unsure=list(map(str, unsure)),
+    )
+
+
+def _with_hint(error: RegistryError, words: str, **facts: object) -> RegistryError:
+    hint = f"{error.hint}; {words}" if error.hint else words
+    return type(error)(error.what, hint=hint, **{**error.facts, **facts})
