@@ -1,7 +1,8 @@
 """What a journal says, line by line, and how the next run tells it.
 
-One JSON object a line: ``begin``, then ``write`` or ``delete`` before and ``done`` after each write, then
-``end``. Whatever else stands in the file is passed over: it is read to inform, never to decide.
+One JSON object a line: ``begin``, then ``write`` or ``delete`` before and ``done`` after each write (``left``
+where it was not begun after all), then ``end``. Whatever else stands in the file is passed over: it is read
+to inform, never to decide.
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ class Done:
                 self.answered.discard(target)
                 if line["do"] == "delete":
                     self.deleted.add(target)
+            case "left" if target:
+                self.begun.pop(target, None)
+                self.deleted.discard(target)
             case "done" if target:
                 self.answered.add(target)
             case "end":
@@ -141,6 +145,11 @@ def delete(target: Digest) -> dict[str, object]:
 def done(target: Digest | Tag) -> dict[str, object]:
     """The line after the store confirmed a write."""
     return {"do": "done", "target": str(target)}
+
+
+def left(target: Digest | Tag) -> dict[str, object]:
+    """The line after an interruption came before the write itself: it was not begun after all."""
+    return {"do": "left", "target": str(target)}
 
 
 def end(outcome: Outcome, when: str) -> dict[str, object]:

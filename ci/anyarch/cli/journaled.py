@@ -78,7 +78,7 @@ class JournaledStore:
             await self._store.put(target, manifest)
             return
         was = self._seen.get(target, "unknown") if isinstance(target, Tag) else "new"
-        await self._before(lines.write(target, manifest.digest, was))
+        await self._before(target, lines.write(target, manifest.digest, was))
         await self._store.put(target, manifest)
         self._notes.after(lines.done(target))
         if isinstance(target, Tag):
@@ -86,7 +86,7 @@ class JournaledStore:
 
     async def delete(self, digest: Digest) -> bool:
         """Remove a manifest, after that was written down."""
-        await self._before(lines.delete(digest))
+        await self._before(digest, lines.delete(digest))
         was_there = await self._store.delete(digest)
         self._notes.after(lines.done(digest))
         return was_there
@@ -115,7 +115,7 @@ class JournaledStore:
         """Release connections."""
         await self._store.aclose()
 
-    async def _before(self, line: Mapping[str, object]) -> None:
+    async def _before(self, target: Digest | Tag, line: Mapping[str, object]) -> None:
         """Write a line down; once we are to stop, begin nothing.
 
         Writes are shielded from cancellation, so that one under way is finished. One that was only being
@@ -123,5 +123,7 @@ class JournaledStore:
         """
         if not self._notes.stopped:
             await self._notes.before(line)
-        if self._notes.stopped:
-            raise StoppedError
+            if not self._notes.stopped:
+                return
+            self._notes.after(lines.left(target))
+        raise StoppedError

@@ -11,6 +11,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
+import anyio
+
 from anyarch.errors import ContentError, UsageError
 from anyarch.oci import strict_json
 from anyarch.oci.digest import Digest
@@ -63,7 +65,8 @@ async def leave(store: Store, note: Image) -> None:
         RegistryError: it cannot be written; then nothing may be deleted.
     """
     await store.copy_blob(EMPTY, cast("Store", _EmptyContent()))
-    await store.put(NOTE_TAG, note)
+    with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
+        await store.put(NOTE_TAG, note)
 
 
 def read_note(manifest: Manifest, *, subject: str) -> list[Candidate]:

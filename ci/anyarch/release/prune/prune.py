@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import anyio
+
 from anyarch.errors import (
     AuthenticationError,
     DeletionUnsupportedError,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from anyarch.oci.digest import Digest
+    from anyarch.oci.store import Store
     from anyarch.release.prune.graph import Node, Verdict
     from anyarch.release.prune.survey import Places, Survey, Wishes
 
@@ -155,7 +158,7 @@ async def _delete_all(work: _Deletion, on_removed: Callable[[Pruned], None]) -> 
         if digest in work.spared:
             continue
         try:
-            there = await store.delete(digest)
+            there = await _finish(store, digest)
         except (RegistryUnavailableError, AuthenticationError, DeniedError, DeletionUnsupportedError):
             raise  # the next one would fare no better
         except RegistryError as error:
@@ -173,7 +176,13 @@ async def _delete_all(work: _Deletion, on_removed: Callable[[Pruned], None]) -> 
             removed=[str(digest) for digest in work.removed],
         )
     for note in notes:
-        await store.delete(note)
+        await _finish(store, note)
+
+
+async def _finish(store: Store, digest: Digest) -> bool:
+    """Delete, to the end even if the task is cancelled: what was begun and not confirmed, nobody knows."""
+    with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
+        return await store.delete(digest)
 
 
 async def _leave_note(work: _Deletion) -> list[Digest]:

@@ -283,5 +283,7 @@ async def _read_ages(found: Survey) -> None:
     """Ask images when they were made, where nobody says it otherwise."""
     graph = found.reader.graph
     known = ages(graph, found.candidates)
-    unknown = [digest for digest, when in known.items() if when is None]
-    await in_parallel([partial(found.reader.read_created, digest) for digest in unknown])
+    unknown = {digest for digest, when in known.items() if when is None}
+    # An index is as old as its images say, even if a note of an earlier prune knows it of those.
+    below = {name for digest in unknown & graph.nodes.keys() for name in graph.nodes[digest].names}
+    await in_parallel([partial(found.reader.read_created, digest) for digest in sorted(unknown | below)])
