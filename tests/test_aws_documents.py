@@ -43,3 +43,18 @@ def test_every_file_is_made_by_a_command_of_the_guide_and_named_there() -> None:
     assert there == set(PRINTED)
     assert [name for name in there if f"(aws/{name})" not in GUIDE and f"> {name}\n" not in GUIDE] == []
     assert "lifecycle.json" in PRINTED
+
+
+def test_every_flag_of_the_doctor_in_the_documents_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    """In a command or in a sentence."""
+    pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
+    named = {
+        flag
+        for page in pages
+        for words in re.findall(r"anyarch doctor aws[^`\n#>]*", page.read_text())
+        for flag in re.findall(r"--[a-z-]+", words)
+    }
+    assert run(["doctor", "aws", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert len(named) >= 8
+    assert [flag for flag in sorted(named) if f"{flag} " not in shown] == []
