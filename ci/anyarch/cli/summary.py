@@ -7,8 +7,8 @@ from shlex import join
 from typing import TYPE_CHECKING
 
 from anyarch.cli.output import UNKNOWN, seconds, size, table
-from anyarch.release.assemble import own_writes
 from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.release.writes import own_writes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -80,7 +80,7 @@ def document(
                 "from": each.source or None,
                 "size": each.size,
             }
-            for each in (own_writes(release) if writes is None else writes)
+            for each in (own_writes([release]) if writes is None else writes)
         ],
         "dry_run": release.dry_run,
         "platforms": [

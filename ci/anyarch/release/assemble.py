@@ -1,38 +1,40 @@
 """A merge of images that may be anywhere: decide on them where they are, bring them, then publish.
 
 Where images may come from is never a record's to say, it is trusted for nothing: the user names
-references, and the repositories whose records are welcome.
+references, and the repositories whose records are welcome. Each destination is one of those to the others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from anyarch.errors import MergeRefusedError, OffendersError
-from anyarch.oci.write import Write
-from anyarch.release import publish
-from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.oci.write import Brought
+from anyarch.release.draft import Draft, make_draft
 from anyarch.release.expectation import Expectation
-from anyarch.release.history import history_tag
-from anyarch.release.ledger import with_history
+from anyarch.release.ledger import Mover
+from anyarch.release.moving import before_tags
 from anyarch.release.offenders import same_place
+from anyarch.release.origins import Origins
+from anyarch.release.parallel import in_parallel
+from anyarch.release.publish import ignore, publish
 from anyarch.release.references import read_references
-from anyarch.release.tag_order import in_order
 from anyarch.release.view import View
+from anyarch.release.writes import own_writes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from anyarch.oci.digest import Digest
     from anyarch.oci.reference import Tag
     from anyarch.oci.store import Store
-    from anyarch.oci.write import Brought
-    from anyarch.release.ledger import Mover
+    from anyarch.oci.write import Write
     from anyarch.release.plan import Plan, PlannedPlatform
-    from anyarch.release.publish import Event, Release
     from anyarch.release.record import Record
     from anyarch.release.references import Reference
+    from anyarch.release.released import Action, Event, Release
 
 
 class Bring(Protocol):
@@ -52,6 +54,14 @@ class Bring(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Destination:
+    """A place that a release goes to, and its tags there; none: it is only reachable by its digest."""
+
+    store: Store
+    tags: Sequence[Tag] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Order:
     """What is to be merged, and by which rules.
 
@@ -65,6 +75,7 @@ class Order:
         tags: The tags; none: the index is only reachable by its digest.
         dry_run: Check everything, write nothing.
         mover: By which rules tags move.
+        also: Further destinations, for the same release.
     """
 
     records: Sequence[Record] = ()
@@ -76,14 +87,24 @@ class Order:
     tags: Sequence[Tag] = ()
     dry_run: bool = False
     mover: Mover | None = None
+    also: Sequence[Destination] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assembly:
-    """A release and every write that made it, or will make it, in order."""
+    """A release and every write that made it, or will make it, in order.
+
+    ``also`` is the same release at the further destinations.
+    """
 
     release: Release
     writes: tuple[Write, ...]
+    also: tuple[Release, ...] = ()
+
+    @property
+    def releases(self) -> tuple[Release, ...]:
+        """It at every destination, the first one first."""
+        return (self.release, *self.also)
 
 
 async def assemble(
@@ -94,10 +115,11 @@ async def assemble(
     on_event: Callable[[Event], None] | None = None,
     on_write: Callable[[Write], None] = lambda _: None,
 ) -> Assembly:
-    """Join images into one index in ``store`` and point the tags at it.
+    """Join images into one index in ``store``, and wherever else it is to be, and point the tags at it.
 
-    Nothing is copied before the decision holds for the images where they are, and no index is written
-    before all of them are here. Interrupted anywhere, the same again brings only what is missing.
+    Nothing is copied before the decision holds for the images where they are, for every destination; no
+    index is written before all of them are there; no tag moves anywhere before the index is everywhere.
+    Interrupted anywhere, the same again brings only what is missing.
 
     Args:
         store: The repository that gets images, index and tags.
@@ -113,167 +135,151 @@ async def assemble(
         LostRaceError: a tag was moved by somebody else meanwhile.
         RegistryError: a store refused or failed.
     """
+    tell = on_event or ignore
     referenced, unreadable = await read_references(order.references)
-    origins = _Origins(store, [*order.sources, *(each.store for each in order.references)])
-    records = [origins.relocated(each) for each in (*order.records, *referenced)]
-    expectation = _expectation(store, order)
-    if not origins.elsewhere and not unreadable:
-        release = await _publish(store, records, order, expectation, on_event=on_event)
-        return Assembly(release=release, writes=tuple(own_writes(release)))
-    preview = await _preview(View(store, origins.sources), records, order, expectation, unreadable)
-    brought = [
-        await bring(source, store, digests, dry_run=order.dry_run, on_write=on_write)
-        for source, digests in origins.loads(preview)
-    ]
-    release = preview
-    if not order.dry_run:
-        release = await _publish(store, records, order, expectation, on_event=on_event)
-    elif preview.index_action == "unchanged" and await store.head(preview.digest) is None:
-        release = replace(preview, index_action="planned")  # only a source has it
-    return _joined(release, brought)
+    places = [Destination(store=store, tags=order.tags), *order.also]
+    sites = [_Site(place, places, order, referenced) for place in places]
+    with before_tags(len(sites)):
+        # The first one alone: what is wrong with the images is told about one destination, not any.
+        first = await sites[0].look(unreadable, tell=tell if len(sites) == 1 else ignore)
+        others = await in_parallel([partial(site.look, unreadable) for site in sites[1:]])
+        drafts = [first, *others]
+        _check_same(drafts)
+        brought = await in_parallel(
+            [
+                partial(site.fetch, draft.release, bring=bring, on_write=on_write)
+                for site, draft in zip(sites, drafts, strict=True)
+            ]
+        )
+        releases = [draft.release for draft in drafts]
+        if order.dry_run:
+            return _joined(releases, brought)
+        came = any(each.writes for each in brought)
+        drafts = await in_parallel(
+            [
+                partial(site.final, draft, came=came, tell=tell)
+                for site, draft in zip(sites, drafts, strict=True)
+            ]
+        )
+        _check_same(drafts)
+    return _joined(await publish(drafts, tell=tell), brought)
 
 
-def own_writes(release: Release) -> list[Write]:
-    """What a release writes itself: the index, the tags in their order, the histories of those."""
-    name, digest, size = release.repository, release.digest, release.index.size
-    moved = {each.tag: each.previous for each in release.tags if each.action != "unchanged"}
-    targets = [f"{name}@{digest}"] if release.index_action != "unchanged" else []
-    targets += [f"{name}:{tag}" for group in in_order(list(moved)) for tag in group]
-    writes = [Write(action="put", what=digest, where=target, size=size) for target in targets]
-    if name.startswith(LAYOUT_PREFIX):  # a layout keeps no histories
-        return writes
-    histories = [f"{name}:{history_tag(tag)}" for tag in with_history(moved)]
-    return [*writes, *(Write(action="put", what=None, where=target) for target in histories)]
-
-
-class _Origins:
-    """Which of several places each record's image is in.
+class _Site:
+    """What a merge does at one of its destinations.
 
     Args:
-        destination: Where all of them are to go.
-        sources: Where they may be besides.
+        place: The destination.
+        places: All of them.
+        order: What to merge.
+        referenced: What is known of the order's references.
     """
 
-    def __init__(self, destination: Store, sources: Iterable[Store]) -> None:
-        self._destination = destination
-        named = {each.name: each for each in sources}
-        named.pop(destination.name, None)
-        self._by_name = named
-        self._of: dict[Record, Store] = {}
+    def __init__(
+        self, place: Destination, places: Sequence[Destination], order: Order, referenced: Sequence[Record]
+    ) -> None:
+        self.store = place.store
+        self._tags = place.tags
+        self._order = order
+        self._welcome = [*(each.store for each in places if each is not place), *order.sources]
+        self._origins = Origins(self.store, [*self._welcome, *(each.store for each in order.references)])
+        self._records = [self._origins.relocated(each) for each in (*order.records, *referenced)]
+        self._expectation = self._expected()
 
-    @property
-    def sources(self) -> tuple[Store, ...]:
-        """All places but the destination."""
-        return tuple(self._by_name.values())
+    async def look(
+        self, unreadable: Sequence[str], *, tell: Callable[[Event], None] = lambda _: None
+    ) -> Draft:
+        """The whole decision, on the images where they are.
 
-    @property
-    def elsewhere(self) -> bool:
-        """Whether any of the records is about one of them."""
-        return bool(self._of)
+        Raises:
+            OffendersError: as ``assemble``; references that could not be read are among the offenders.
+        """
+        if not self._origins.elsewhere and not unreadable:
+            return await self._draft(self.store, tell)
+        draft = await self._preview(unreadable)
+        if self._order.dry_run and draft.has_index and await self.store.head(draft.release.digest) is None:
+            # Only a source has it.
+            return replace(draft, release=replace(draft.release, index_action="planned"))
+        return draft
 
-    def relocated(self, record: Record) -> Record:
-        """The record as if its image had been brought; as it is where it may not come from."""
-        source = self._source(record.repository)
-        if source is None:
-            return record
-        relocated = replace(record, repository=self._destination.name)
-        self._of[relocated] = source
-        return relocated
+    async def fetch(self, release: Release, *, bring: Bring, on_write: Callable[[Write], None]) -> Brought:
+        """Bring what a release needs and the destination lacks; on a dry run, find out what that is."""
+        found = [
+            await bring(source, self.store, digests, dry_run=self._order.dry_run, on_write=on_write)
+            for source, digests in self._origins.loads(release)
+        ]
+        return Brought(
+            writes=tuple(write for each in found for write in each.writes),
+            warnings=tuple(word for each in found for word in each.warnings),
+        )
 
-    def loads(self, release: Release) -> list[tuple[Store, list[Digest]]]:
-        """What to bring from each place for a release: its images, with what came around them."""
-        wanted: dict[str, list[Digest]] = {}
-        for child in release.children:
-            source = self._of.get(child.record)
-            if source is None:
-                continue
-            referenced = child.record.referenced
-            digests = wanted.setdefault(source.name, [])
-            digests.append(child.record.image.digest)
-            digests += [each.digest for each in referenced.attestations] if referenced else []
-            index = referenced.index if referenced else None
-            if index is not None and index.digest == release.digest:
-                digests.append(index.digest)  # for its own signatures
-        return [(self._by_name[name], digests) for name, digests in wanted.items()]
+    async def final(self, draft: Draft, *, came: bool, tell: Callable[[Event], None]) -> Draft:
+        """The draft of what is at the destination now; while things ``came``, tags may have moved."""
+        return await self._draft(self.store, tell) if came or self._origins.elsewhere else draft
 
-    def _source(self, repository: str) -> Store | None:
-        """The place that a record means; None: the destination, or one that nobody named."""
-        if repository == self._destination.name or repository in self._by_name:
-            return self._by_name.get(repository)
-        # Where a layout's directory lies is no identity: a layout that was named is the one.
-        return next((each for name, each in self._by_name.items() if same_place(name, repository)), None)
+    async def _draft(self, store: Store, tell: Callable[[Event], None]) -> Draft:
+        return await make_draft(
+            store,
+            self._records,
+            self._expectation,
+            tags=self._tags,
+            mover=self._order.mover or Mover(),
+            tell=tell,
+        )
 
+    async def _preview(self, unreadable: Sequence[str]) -> Draft:
+        offenders, hint = list(unreadable), "name images that are there, and indexes of nothing but images"
+        if self._records or not unreadable:
+            try:
+                draft = await self._draft(View(self.store, self._origins.sources), ignore)
+            except OffendersError as error:
+                if not unreadable:
+                    raise
+                offenders, hint = [*unreadable, *error.offenders], error.hint
+            else:
+                if not unreadable:
+                    return draft
+        raise MergeRefusedError(
+            "refused to merge: not all that was named are images; no tag was touched",
+            offenders=offenders,
+            hint=hint,
+        )
 
-def _expectation(store: Store, order: Order) -> Expectation:
-    """What is expected; a plan's destination may be one of the places that the user named."""
-    found = Expectation.of(store.name, plan=order.plan, platforms=order.expected, mixed=order.mixed)
-    planned = found.destination
-    if planned is not None and any(same_place(planned, each.name) for each in order.sources):
-        return replace(found, destination=store.name)
-    return found
-
-
-async def _publish(
-    store: Store,
-    records: Sequence[Record],
-    order: Order,
-    expectation: Expectation,
-    *,
-    dry_run: bool = False,
-    on_event: Callable[[Event], None] | None = None,
-) -> Release:
-    return await publish.merge(
-        store,
-        records,
-        expected=expectation,
-        tags=order.tags,
-        dry_run=dry_run or order.dry_run,
-        on_event=on_event,
-        mover=order.mover,
-    )
+    def _expected(self) -> Expectation:
+        """What is expected; a plan's destination may be one of the places that the user named."""
+        order, name = self._order, self.store.name
+        found = Expectation.of(name, plan=order.plan, platforms=order.expected, mixed=order.mixed)
+        planned = found.destination
+        if planned is not None and any(same_place(planned, each.name) for each in self._welcome):
+            return replace(found, destination=name)
+        return found
 
 
-async def _preview(
-    view: View,
-    records: Sequence[Record],
-    order: Order,
-    expectation: Expectation,
-    unreadable: Sequence[str],
-) -> Release:
-    """The whole decision, on the images where they are.
+def _check_same(drafts: Sequence[Draft]) -> None:
+    """A release is one thing: its index has one digest, wherever it is.
 
     Raises:
-        OffendersError: as ``assemble``; references that could not be read are among the offenders.
+        MergeRefusedError: some destination describes the same images otherwise.
     """
-    offenders, hint = list(unreadable), "name images that are there, and indexes of nothing but images"
-    if records or not unreadable:
-        try:
-            preview = await _publish(view, records, order, expectation, dry_run=True)
-        except OffendersError as error:
-            if not unreadable:
-                raise
-            offenders, hint = [*unreadable, *error.offenders], error.hint
-        else:
-            if not unreadable:
-                return preview
-    raise MergeRefusedError(
-        "refused to merge: not all that was named are images; no tag was touched",
-        offenders=offenders,
-        hint=hint,
-    )
+    if len({draft.release.digest for draft in drafts}) > 1:
+        raise MergeRefusedError(
+            "the same images make up different indexes at different destinations; no tag was touched",
+            offenders=[f"{draft.release.repository}: {draft.release.digest}" for draft in drafts],
+            hint="one of the registries gives back what it was not given: publish there alone, and compare",
+        )
 
 
-def _joined(release: Release, brought: Sequence[Brought]) -> Assembly:
-    """Release and what was brought before it as one."""
+def _joined(releases: Sequence[Release], brought: Sequence[Brought]) -> Assembly:
+    """The release at every destination and what was brought there before it as one."""
     writes = {(write.what, write.where): write for each in brought for write in each.writes}
-    warnings = (*(word for each in brought for word in each.warnings), *release.warnings)
-    release = replace(release, warnings=warnings)
-    if (
-        release.digest,
-        f"{release.repository}@{release.digest}",
-    ) in writes and release.index_action == "unchanged":
-        action: publish.Action = "planned" if release.dry_run else "written"
-        release = replace(release, index_action=action, writes=release.writes + (not release.dry_run))
-    for write in own_writes(release):
+    whole = []
+    for release, came in zip(releases, brought, strict=True):
+        found = replace(release, warnings=(*came.warnings, *release.warnings))
+        has_come = (release.digest, f"{release.repository}@{release.digest}") in writes
+        if has_come and release.index_action == "unchanged":
+            action: Action = "planned" if release.dry_run else "written"
+            found = replace(found, index_action=action, writes=release.writes + (not release.dry_run))
+        whole.append(found)
+    for write in own_writes(whole):
         writes.setdefault((write.what, write.where), write)
-    return Assembly(release=release, writes=tuple(writes.values()))
+    return Assembly(release=whole[0], writes=tuple(writes.values()), also=tuple(whole[1:]))

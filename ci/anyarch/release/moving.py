@@ -82,29 +82,35 @@ async def move_tags(
         moved.append(one)
         on_moved(one.place.store, one.tag, one.previous)
 
-    for step in steps(places):
+    for step in steps([place.before for place in places]):
         try:
-            await in_parallel([partial(move, _Move(place, tag)) for place, tag in step])
+            await in_parallel([partial(move, _Move(places[number], tag)) for number, tag in step])
         except RegistryError as error:
             if len(places) == 1:
                 raise _with_hint(error, f"{_here(moved, unsure)}; do the same again to finish") from error
             raise _everywhere(error, places, moved, unsure) from error
 
 
-def steps(places: Sequence[TagMoves]) -> Iterator[list[tuple[TagMoves, Tag]]]:
+def steps(places: Sequence[Mapping[Tag, Digest | None]]) -> Iterator[list[tuple[int, Tag]]]:
     """In which order tags move: fixed ones before floating ones, in all places.
 
     With several places those tags go first that take the place of something: where tags are immutable, it
     is they that are refused. The first place comes last: a tag that moved there has moved everywhere.
+
+    Args:
+        places: The tags that move in each place, and what they point at.
+
+    Yields:
+        What moves at the same time: the number of a place, and a tag.
     """
-    for group in in_order([tag for place in places for tag in place.before]):
+    for group in in_order([tag for before in places for tag in before]):
         if len(places) == 1:
-            yield [(places[0], tag) for tag in group]
+            yield [(0, tag) for tag in group]
             continue
         for replaces in (True, False):
-            for place in reversed(places):
-                tags = [tag for tag in group if tag in place.before]
-                yield [(place, tag) for tag in tags if (place.before[tag] is not None) == replaces]
+            for number, before in reversed([*enumerate(places)]):
+                tags = [tag for tag in group if tag in before]
+                yield [(number, tag) for tag in tags if (before[tag] is not None) == replaces]
 
 
 @contextmanager
