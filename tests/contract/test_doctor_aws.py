@@ -33,6 +33,11 @@ def ecr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEcr]:
     assert started.unhandled == []
 
 
+def a_policy(days: int, status: str = "untagged") -> str:
+    chosen = {"tagStatus": status, "countType": "sinceImagePushed", "countUnit": "days", "countNumber": days}
+    return json.dumps({"rules": [{"rulePriority": 1, "selection": chosen, "action": {"type": "expire"}}]})
+
+
 class Doctor:
     """Calls the command and reads its lines."""
 
@@ -129,6 +134,24 @@ def test_a_repository_that_is_missing_is_not_made(ecr: FakeEcr, doctor: Doctor) 
     assert ecr.registries == {}
 
 
+def test_a_repository_that_anyarch_will_make_need_not_be_there(
+    ecr: FakeEcr, doctor: Doctor, tmp_path: Path
+) -> None:
+    """Then making it is among what must work, as far as that can be told."""
+    (tmp_path / "anyarch.toml").write_text(
+        f'[registries."{HOST}".create]\nlifecycle-policy = "lifecycle.json"\n'
+    )
+    (tmp_path / "lifecycle.json").write_text(a_policy(1))
+    lines = doctor()
+    assert (lines["repository"]["verdict"], lines["create"]["verdict"], doctor.status) == ("ok", "unknown", 0)
+    assert "make it, as anyarch.toml says" in lines["repository"]["found"]
+    assert lines["lifecycle"]["found"].startswith("rule 1 (untagged, 1 day) expires builds")
+    assert lines["lifecycle"]["advice"].startswith("mend it before")
+    (tmp_path / "lifecycle.json").write_text(a_policy(60))
+    assert doctor()["lifecycle"]["verdict"] == "ok"
+    assert ecr.registries == {}
+
+
 def test_a_repository_in_the_region_that_is_configured_is_found(
     ecr: FakeEcr, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,11 +191,6 @@ def test_fixed_tags_must_leave_the_history_alone(
     line = doctor()["repository"]
     assert line["verdict"] == verdict
     assert f"tags are immutable, except {', '.join(filters)}" in line["found"]
-
-
-def a_policy(days: int, status: str = "untagged") -> str:
-    chosen = {"tagStatus": status, "countType": "sinceImagePushed", "countUnit": "days", "countNumber": days}
-    return json.dumps({"rules": [{"rulePriority": 1, "selection": chosen, "action": {"type": "expire"}}]})
 
 
 def test_a_lifecycle_policy_that_takes_builds_before_their_merge_is_a_warning_and_mended(

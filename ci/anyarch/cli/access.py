@@ -129,7 +129,7 @@ class Access:
         from anyarch.registry.ecr_repository import require  # noqa: PLC0415  layouts need none
 
         settings = self.of(destination)
-        wanted = await _new_repository(settings.create, self.folder) if settings.create else None
+        wanted = await new_repository(settings.create, self.folder) if settings.create else None
         return await require(store, wanted, aws_profile=settings.aws_profile)
 
     def open_all(
@@ -214,7 +214,16 @@ def good_until() -> int:
     return int(time.time() + _GOOD_SECONDS)
 
 
-async def _new_repository(settings: CreateSettings, folder: Path) -> NewRepository:
+async def new_repository(settings: CreateSettings, folder: Path) -> NewRepository:
+    """What a missing repository is made with.
+
+    Args:
+        settings: Of its registry.
+        folder: Where files are that they name.
+
+    Raises:
+        FileProblemError: the lifecycle policy cannot be read, or is too long.
+    """
     from anyarch.registry.ecr_repository import NewRepository  # noqa: PLC0415  few make repositories
 
     policy = ""

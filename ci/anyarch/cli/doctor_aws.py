@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from anyarch.checks import examine
 from anyarch.cli import output, words
+from anyarch.cli.access import new_repository
 from anyarch.cli.doctor import show
 from anyarch.cli.project import Project
 from anyarch.errors import UsageError
@@ -23,7 +24,9 @@ from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.registries import RegistrySettings
 
 if TYPE_CHECKING:
+    from anyarch.checks import Line
     from anyarch.release.config import Config
+    from anyarch.release.registries import CreateSettings
 
 _EXAMPLE: Final = "anyarch doctor aws 123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/api"
 _ONLY_AWS: Final = "from AWS credentials"
@@ -88,22 +91,35 @@ def aws(
     elif policy_for is not None:
         output.say_json(policy(policy_for, where, name))
     else:
-        profile = profile or config.registries.get(where.host, RegistrySettings()).aws_profile
+        settings = config.registries.get(where.host, RegistrySettings())
+        profile = profile or settings.aws_profile
         if lifecycle:
             _propose(where, name, profile)
         else:
-            _look(where, name, profile, job, format)
+            lines = anyio.run(_lines, where, name, profile, job, settings.create, path)
+            show(f"{where.host}/{name}", lines, format)
 
 
-def _look(where: EcrHost, name: str, profile: str, jobs: tuple[Job, ...], kind: str) -> None:
+async def _lines(
+    where: EcrHost,
+    name: str,
+    profile: str,
+    jobs: tuple[Job, ...],
+    create: CreateSettings | None,
+    folder: Path,
+) -> list[Line]:
     from anyarch.registry.doctor_aws import AwsDoctor  # noqa: PLC0415  policies need none of it
     from anyarch.registry.doctor_aws_repository import Wanted  # noqa: PLC0415  as above
 
     wanted = Wanted(
-        where=where, path=name, profile=profile, jobs=jobs, before=_asked_before(where.host, profile)
+        where=where,
+        path=name,
+        profile=profile,
+        jobs=jobs,
+        before=_asked_before(where.host, profile),
+        create=await new_repository(create, folder) if create is not None else None,
     )
-    lines = anyio.run(lambda: examine(AwsDoctor(wanted).checks()))
-    show(f"{where.host}/{name}", lines, kind)
+    return await examine(AwsDoctor(wanted).checks())
 
 
 def _propose(where: EcrHost, name: str, profile: str) -> None:

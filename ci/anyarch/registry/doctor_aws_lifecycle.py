@@ -27,14 +27,29 @@ class Lifecycle:
     Args:
         rules: None: there is no policy.
         tagged: The tags of each image that has some; None: they may not be listed.
+        in_force: Whether it is the repository's own already, and not one that it will be made with.
     """
 
     rules: tuple[Rule, ...] | None
     tagged: tuple[frozenset[str], ...] | None
+    in_force: bool = True
 
     def proposal(self) -> dict[str, Any]:
         """A policy that takes nothing which is needed."""
         return safe(self.rules or (), self.tagged or ())
+
+
+def configured(text: str) -> Lifecycle:
+    """The policy that a repository will be made with.
+
+    Args:
+        text: As in its file; empty for none.
+
+    Raises:
+        ContentError: it is no policy.
+    """
+    rules = read_policy(text, subject="the lifecycle policy in anyarch.toml") if text else None
+    return Lifecycle(rules=rules, tagged=(), in_force=False)
 
 
 async def read_lifecycle(where: EcrHost, path: str, *, profile: str) -> Lifecycle:
@@ -61,6 +76,9 @@ def lifecycle_line(found: Lifecycle, where: EcrHost, path: str) -> Line:
         if found.tagged is None:
             said += ", as far as it can be told without ecr:ListImages"
         return Line(name="lifecycle", verdict="ok", found=said)
+    if not found.in_force:
+        advice = f"mend it before {where.host}/{path} is made with it; docs/aws/lifecycle.json is one"
+        return Line(name="lifecycle", verdict="warn", found="; ".join(map(str, dangers)), advice=advice)
     put = f"aws ecr put-lifecycle-policy --region {where.region} --repository-name {quote(path)}"
     return Line(
         name="lifecycle",

@@ -11,7 +11,7 @@ import anyio
 from anyarch.checks import Check, Line
 from anyarch.errors import AnyarchError, DeniedError, NotFoundError
 from anyarch.registry.aws_policy import JOBS, TOKEN, needs
-from anyarch.registry.doctor_aws_lifecycle import lifecycle_line, read_lifecycle
+from anyarch.registry.doctor_aws_lifecycle import configured, lifecycle_line, read_lifecycle
 from anyarch.registry.doctor_aws_words import job_line
 from anyarch.registry.ecr_advice import missing_advice
 from anyarch.registry.ecr_host import EcrHost
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from anyarch.checks import Verdict
     from anyarch.registry.aws_policy import Job
     from anyarch.registry.ecr import Account
+    from anyarch.registry.ecr_repository import NewRepository
 
 # What anyarch run does; a role for less is looked at with --job.
 _USUAL: Final[tuple[Job, ...]] = ("build", "merge")
@@ -44,6 +45,7 @@ class Wanted:
         profile: An AWS profile; empty for what the environment says.
         jobs: Those that must be possible; none: all are looked at, and those of ``anyarch run`` must be.
         before: What anyarch uses before it asks AWS for a password, in words; empty for nothing.
+        create: What anyarch.toml says that a missing repository is made with; None: it is not made.
     """
 
     where: EcrHost
@@ -51,6 +53,7 @@ class Wanted:
     profile: str = ""
     jobs: tuple[Job, ...] = ()
     before: str = ""
+    create: NewRepository | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -103,6 +106,9 @@ class AwsRepositoryDoctor:
         if looked is None:
             found = f"whether {store} is there cannot be told: {(await self._looked()).words}"
             return Line(name="repository", verdict="unknown", found=found)
+        if not looked and self.wanted.create is not None:
+            found = f"there is no {store} yet; anyarch run and merge make it, as anyarch.toml says"
+            return Line(name="repository", verdict="ok", found=found)
         if not looked:
             raise NotFoundError(
                 f"there is no repository {store}; Amazon ECR makes none by itself",
@@ -122,15 +128,22 @@ class AwsRepositoryDoctor:
             self.wanted.where,
             self.wanted.path,
             holder=self.policy_holder,
-            required=job in (self.wanted.jobs or _USUAL),
+            required=self._is_required(job, exists=exists),
         )
         if job == "create" and exists and not self.wanted.jobs and line.verdict != "ok":
             found = f"not needed, the repository is there; {line.found}"
             return Line(name=job, verdict="ok", found=found, advice=line.advice)
         return line
 
+    def _is_required(self, job: Job, *, exists: bool | None) -> bool:
+        makes = job == "create" and self.wanted.create is not None and exists is False
+        return makes or job in (self.wanted.jobs or _USUAL)
+
     async def _look_at_lifecycle(self) -> Line:
         where, path = self.wanted.where, self.wanted.path
+        if await self._exists() is False:
+            text = self.wanted.create.lifecycle_policy if self.wanted.create is not None else ""
+            return lifecycle_line(configured(text), where, path)
         try:
             found = await read_lifecycle(where, path, profile=self.wanted.profile)
         except DeniedError:
