@@ -121,9 +121,11 @@ class JournaledStore:
         Writes are shielded from cancellation, so that one under way is finished. One that was only being
         written down learns here that it was cancelled meanwhile.
         """
-        if not self._notes.stopped:
+        in_time = not self._notes.stopped
+        if in_time:
             await self._notes.before(line)
-            if not self._notes.stopped:
-                return
+        if not self._notes.stopped:
+            return
+        if in_time:
             self._notes.after(lines.left(target))
         raise StoppedError

@@ -170,6 +170,7 @@ class Client:
         """The answer to a request within the gate's places; a refusal becomes an error."""
         opening = self._answer(request, scopes)
         async with self.retry.gate.place(request):
+            self.retry.check_open()
             answer = await opening.__aenter__()
         # The place is given back when the headers are there: an answer's body travels outside the gate.
         try:

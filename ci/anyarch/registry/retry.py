@@ -78,6 +78,13 @@ class RetryableError(Exception):
         self.final = final
 
 
+class HeldBackError(RetryableError):
+    """The host asked everyone to wait while this request waited for its place: it was not sent."""
+
+    def __init__(self) -> None:
+        super().__init__("the registry asks everyone to wait")
+
+
 @dataclass(slots=True)
 class Gate:
     """What all requests to one origin share: how many may be on their way, and until when to hold back.
@@ -142,56 +149,110 @@ class Retry:
         Raises:
             RegistryUnavailableError: no success within the tries or the time.
         """
-        started = self.clock.now()
-        limit = max(limit_seconds or 0.0, self.deadline_seconds)
-        slept, tries = 0.0, 0
-        last = RetryableError(f"no answer within {limit:.0f} s")
+        patience = self.patience(subject, max(limit_seconds or 0.0, self.deadline_seconds))
         while True:
-            held = max(0.0, self.gate.closed_until - self.clock.now())
-            delay = max(held, self._delay(tries, last) if tries else 0.0)
-            left = limit - (self.clock.now() - started)
-            if left <= 0 or delay >= min(left, self.deadline_seconds - slept):
-                raise self._given_up(last, subject, tries, late=True)
-            if delay:
-                await self.clock.sleep(delay)
-                slept, left = slept + delay, left - delay
-            tries += 1
+            left = await patience.next_try()
             try:
                 with anyio.fail_after(left):
                     return await attempt()
             except RetryableError as error:
-                last = error
+                patience.failed(error)
             except TimeoutError:
-                last = RetryableError(f"no answer within {limit:.0f} s")
-                raise self._given_up(last, subject, tries) from None
-            self._learn(last)
-            enough = ATTEMPTS_MAX if last.reached or self.gate.reached else UNREACHED_ATTEMPTS_MAX
-            if tries >= enough:
-                raise self._given_up(last, subject, tries) from None
+                raise patience.timed_out() from None
 
-    async def pause(self, tries: int, error: RetryableError) -> None:
-        """Wait as ``run`` would after ``tries`` failures; for a download that is picked up again."""
-        self._learn(error)
-        await self.clock.sleep(self._delay(tries, error))
+    def patience(self, subject: str, limit_seconds: float) -> Patience:
+        """What is left of tries and time for something that begins now, and may take ``limit_seconds``."""
+        return Patience(self, subject, limit_seconds, self.clock.now())
 
-    def _delay(self, tries: int, last: RetryableError) -> float:
-        jitter = self.clock.random() * min(DELAY_MAX_SECONDS, DELAY_BASE_SECONDS * 2.0 ** (tries - 1))
-        return max(jitter, min(last.retry_after_seconds or 0.0, RETRY_AFTER_MAX_SECONDS))
+    def check_open(self) -> None:
+        """Send nothing to a host that has asked everyone to wait.
 
-    def _learn(self, error: RetryableError) -> None:
-        """Close the gate for everyone where the host itself, not one request, is in trouble."""
-        if error.throttled:
+        Raises:
+            HeldBackError: it has.
+        """
+        if self.gate.closed_until > self.clock.now():
+            raise HeldBackError
+
+
+@dataclass(slots=True)
+class Patience:
+    """The tries of one operation: how many there were, what was slept, and when it is enough.
+
+    Args:
+        policy: By which rules.
+        subject: What is being tried, for the message.
+        limit_seconds: Time for everything; what is slept is bounded by the policy's deadline besides.
+        started: When it began, by the policy's clock.
+    """
+
+    policy: Retry
+    subject: str
+    limit_seconds: float
+    started: float
+    slept: float = 0.0
+    tries: int = 0
+    _last: RetryableError | None = None
+
+    async def next_try(self) -> float:
+        """Wait until the next try is due, and count it.
+
+        Returns:
+            The seconds left for it.
+
+        Raises:
+            RegistryUnavailableError: it would come too late.
+        """
+        clock = self.policy.clock
+        delay = max(0.0, self.policy.gate.closed_until - clock.now(), self._delay())
+        left = self.limit_seconds - (clock.now() - self.started)
+        if left <= 0 or delay >= min(left, self.policy.deadline_seconds - self.slept):
+            raise self._given_up(late=True)
+        if delay:
+            await clock.sleep(delay)
+            self.slept, left = self.slept + delay, left - delay
+        self.tries += 1
+        return left
+
+    def failed(self, error: RetryableError) -> None:
+        """Learn from a try that failed; one that was not even sent does not count.
+
+        Raises:
+            RegistryUnavailableError: it was the last.
+        """
+        if isinstance(error, HeldBackError):
+            self.tries -= 1
+            return
+        self._last = error
+        gate = self.policy.gate
+        if error.throttled:  # the host itself, not one request, is in trouble: everyone holds back
             asked = min(error.retry_after_seconds or DELAY_BASE_SECONDS, RETRY_AFTER_MAX_SECONDS)
-            self.gate.closed_until = max(self.gate.closed_until, self.clock.now() + asked)
+            gate.closed_until = max(gate.closed_until, self.policy.clock.now() + asked)
+        enough = ATTEMPTS_MAX if error.reached or gate.reached else UNREACHED_ATTEMPTS_MAX
+        if self.tries >= enough:
+            raise self._given_up()
 
-    def _given_up(
-        self, last: RetryableError, subject: str, tries: int, *, late: bool = False
-    ) -> AnyarchError:
+    def timed_out(self) -> AnyarchError:
+        """The error for a try that took all the time there was."""
+        self._last = self._no_answer()
+        return self._given_up()
+
+    def _delay(self) -> float:
+        if not self.tries or self._last is None:
+            return 0.0
+        most = min(DELAY_MAX_SECONDS, DELAY_BASE_SECONDS * 2.0 ** (self.tries - 1))
+        asked = min(self._last.retry_after_seconds or 0.0, RETRY_AFTER_MAX_SECONDS)
+        return max(self.policy.clock.random() * most, asked)
+
+    def _no_answer(self) -> RetryableError:
+        return RetryableError(f"no answer within {self.limit_seconds:.0f} s")
+
+    def _given_up(self, *, late: bool = False) -> AnyarchError:
+        last = self._last or self._no_answer()
         if last.final is not None:
             return last.final
-        words = [f"{subject}: {last.cause}"]
-        if tries > 1:
-            words.append(f"{tries} tries")
+        words = [f"{self.subject}: {last.cause}"]
+        if self.tries > 1:
+            words.append(f"{self.tries} tries")
         if late:
             words.append("the next try would be past the deadline")
         hint = (
@@ -199,7 +260,7 @@ class Retry:
             if last.reached
             else "is the name right, is it up, and can this machine reach it (proxy, DNS, firewall)?"
         )
-        return RegistryUnavailableError("; ".join(words), hint=hint, tries=tries, cause=last.cause)
+        return RegistryUnavailableError("; ".join(words), hint=hint, tries=self.tries, cause=last.cause)
 
 
 def retry_after_seconds(value: str, *, wall: float) -> float | None:

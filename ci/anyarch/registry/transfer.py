@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from contextlib import AsyncExitStack, aclosing
 from typing import TYPE_CHECKING, Final
@@ -11,10 +12,9 @@ from anyarch.errors import (
     NotFoundError,
     RegistryError,
     RegistryProtocolError,
-    RegistryUnavailableError,
 )
 from anyarch.registry.requests import Request
-from anyarch.registry.retry import ATTEMPTS_MAX, RetryableError
+from anyarch.registry.retry import RetryableError
 from anyarch.registry.upload import Upload
 from anyarch.registry.verified import Verifier
 from anyarch.registry.written import Written
@@ -63,18 +63,16 @@ class Transfer:
             ContentError: size or digest is another one; the last chunk was held back.
         """
         verifier = Verifier(blob, subject=self._subject(blob))
-        broken = 0
+        patience = self._client.retry.patience(f"GET {verifier.subject}", math.inf)
         while True:
+            await patience.next_try()
             try:
                 async with aclosing(self._rest(blob, verifier)) as chunks:
                     async for chunk in chunks:
                         yield chunk
                 verifier.finish()
             except RetryableError as error:
-                broken += 1
-                if broken == ATTEMPTS_MAX:
-                    raise _broken(verifier, error) from None
-                await self._client.retry.pause(broken, error)
+                patience.failed(_broken(verifier, error))
             else:
                 return
 
@@ -138,12 +136,8 @@ class Transfer:
         begun = verifier.seen
         request = self._blob("GET", blob, {"Range": f"bytes={begun}-"} if begun else {})
         async with AsyncExitStack() as stack:
-
-            async def begin() -> Answer:
-                opening = self._client.exchange(request, scopes=self._pull, subject=verifier.subject)
-                return await stack.enter_async_context(opening)
-
-            answer = await self._client.retrying(begin, str(request))
+            opening = self._client.exchange(request, scopes=self._pull, subject=verifier.subject)
+            answer = await stack.enter_async_context(opening)
             skip = _bytes_to_skip(answer, begun, verifier)
             async with aclosing(answer.chunks()) as received:
                 async for piece in received:
@@ -178,8 +172,8 @@ def _bytes_to_skip(answer: Answer, begun: int, verifier: Verifier) -> int:
     return begun
 
 
-def _broken(verifier: Verifier, error: RetryableError) -> RegistryUnavailableError:
-    return RegistryUnavailableError(
-        f"{verifier.subject}: {error.cause}, after {verifier.seen} of {verifier.blob.size} bytes",
-        hint="the connection keeps breaking; try again later",
-    )
+def _broken(verifier: Verifier, error: RetryableError) -> RetryableError:
+    """The same failure, with how far it had come."""
+    if verifier.seen:
+        error.cause += f", after {verifier.seen} of {verifier.blob.size} bytes"
+    return error

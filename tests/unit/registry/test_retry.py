@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from email.utils import formatdate
 from typing import TYPE_CHECKING
@@ -8,12 +9,24 @@ import anyio
 import anyio.lowlevel
 import pytest
 from anyarch.errors import NotFoundError, RegistryUnavailableError
+from anyarch.oci.reference import Repository, Tag
+from anyarch.registry.client import Options
 from anyarch.registry.requests import Request
-from anyarch.registry.retry import Gate, Retry, RetryableError, gate_of, retry_after_seconds
+from anyarch.registry.retry import (
+    REQUESTS_AT_ONCE_MAX,
+    Clock,
+    Gate,
+    Retry,
+    RetryableError,
+    gate_of,
+    retry_after_seconds,
+)
+from anyarch.registry.store import RegistryStore
 from anyarch.registry.urls import Origin, Url
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.fake_registry import FakeRegistry, Fault
 from tests.unit.registry.clocks import FakeClock
 
 if TYPE_CHECKING:
@@ -149,6 +162,26 @@ async def test_a_throttled_host_is_left_alone_by_every_request() -> None:
         await Retry(gate, deadline_seconds=5.0, clock=clock.clock).run(always(throttled), subject="one")
     assert await Retry(gate, clock=clock.clock).run(failing(), subject="another") == "done"
     assert sum(clock.slept) == pytest.approx(9.0, abs=0.5)
+
+
+async def test_requests_that_wait_for_a_place_are_not_sent_to_a_throttled_host() -> None:
+    """Two hundred begin before the first answer comes; it asks everyone to wait for a minute."""
+    started = time.monotonic()
+    clock = Clock(now=lambda: (time.monotonic() - started) * 200, sleep=lambda s: anyio.sleep(s / 200))
+    asked_in_time: list[int] = []
+    with FakeRegistry() as registry:
+        registry.faults.append(Fault("status", 429, {"Retry-After": "60"}))
+        options = Options(clock=clock)
+        async with (
+            RegistryStore(Repository(registry.host, "team/app"), options) as store,
+            anyio.create_task_group() as group,
+        ):
+            for number in range(200):
+                group.start_soon(store.head, Tag(f"v{number}"))
+            await anyio.sleep(0.2)  # of 0.3
+            asked_in_time.append(len(registry.seen))
+    assert asked_in_time[0] <= 2 * REQUESTS_AT_ONCE_MAX
+    assert len(registry.seen) == 201, "each once, and the refused one again: being held back is no try"
 
 
 async def test_a_failure_of_one_request_does_not_hold_up_others() -> None:

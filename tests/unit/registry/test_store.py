@@ -292,6 +292,27 @@ async def test_a_download_that_breaks_is_picked_up(ranges: bool) -> None:
     assert all(asked[1:])
 
 
+async def test_a_download_has_six_tries_and_one_deadline_however_it_fails() -> None:
+    """It breaks, is refused for a while, is picked up, breaks …: not six tries of six tries each."""
+    content = bytes(range(256)) * 8192
+    clock = FakeClock()
+    with FakeRegistry() as registry:
+        registry.repositories.by_name["team/app"] = Held(blobs={str(Digest.of(content)): content})
+        for _ in range(20):
+            registry.faults += [
+                Fault("truncated", method="GET"),
+                Fault("status", 503, {"Retry-After": "25"}, method="GET"),
+            ]
+        options = Options(clock=clock.clock)
+        async with RegistryStore(Repository(registry.host, "team/app"), options) as store:
+            with pytest.raises(
+                RegistryUnavailableError, match=r"status 503 .*after \d+ of \d+ bytes; 6 tries"
+            ):
+                await store.get_blob(blob_of(content), max_bytes=len(content))
+        assert len(registry.seen) == 6
+    assert sum(clock.slept) <= 120.0
+
+
 async def test_a_resume_that_brings_other_bytes_is_refused() -> None:
     content = bytes(range(256)) * 2048
     with FakeRegistry(range_shift=5) as registry:

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from anyarch.oci.digest import Digest
-    from anyarch.oci.store import Store
     from anyarch.release.prune.graph import Node, Verdict
     from anyarch.release.prune.survey import Places, Survey, Wishes
 
@@ -158,7 +157,8 @@ async def _delete_all(work: _Deletion, on_removed: Callable[[Pruned], None]) -> 
         if digest in work.spared:
             continue
         try:
-            there = await _finish(store, digest)
+            with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
+                there = await store.delete(digest)
         except (RegistryUnavailableError, AuthenticationError, DeniedError, DeletionUnsupportedError):
             raise  # the next one would fare no better
         except RegistryError as error:
@@ -176,13 +176,8 @@ async def _delete_all(work: _Deletion, on_removed: Callable[[Pruned], None]) -> 
             removed=[str(digest) for digest in work.removed],
         )
     for note in notes:
-        await _finish(store, note)
-
-
-async def _finish(store: Store, digest: Digest) -> bool:
-    """Delete, to the end even if the task is cancelled: what was begun and not confirmed, nobody knows."""
-    with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
-        return await store.delete(digest)
+        with anyio.CancelScope(shield=True):
+            await store.delete(note)
 
 
 async def _leave_note(work: _Deletion) -> list[Digest]:
