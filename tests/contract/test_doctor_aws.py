@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = f"{HOST}/shop/api"
 ROLE = f"arn:aws:sts::{ACCOUNT}:assumed-role/release/akiafirst"
+INDEX = "application/vnd.oci.image.index.v1+json"
 SCHEMA = validator("doctor")
 WHERE = cast("EcrHost", EcrHost.parse(HOST))
 
@@ -214,12 +216,27 @@ def test_the_tags_that_are_there_count(ecr: FakeEcr, doctor: Doctor) -> None:
     policy["rules"][0]["selection"]["tagPatternList"] = ["sha-*"]
     repository.lifecycle_policy = json.dumps(policy)
     assert doctor()["lifecycle"]["verdict"] == "ok"
+    repository.manifests = dict.fromkeys(("sha256:1", "sha256:2"), (INDEX, b"{}"))
     repository.tags = {"sha-1f2e": "sha256:1", "stable": "sha256:1", "sha-77ab": "sha256:2"}
     assert "what tags such as stable point at" in doctor()["lifecycle"]["found"]
-    ecr.deny("ecr:ListImages")
-    assert "as far as it can be told without ecr:ListImages" in doctor()["lifecycle"]["found"]
+    ecr.deny("ecr:DescribeImages")
+    assert doctor()["lifecycle"]["found"].endswith("it could be told better with ecr:DescribeImages")
     ecr.deny("ecr:GetLifecyclePolicy")
     assert doctor()["lifecycle"]["verdict"] == "unknown"
+
+
+def test_a_release_that_lost_its_tag_and_is_about_to_go_is_told(ecr: FakeEcr, doctor: Doctor) -> None:
+    """A month after its push, not after the day when the tag was moved."""
+    repository = ecr.create("shop/api")
+    repository.lifecycle_policy = a_policy(30)
+    repository.manifests = {"sha256:1": (INDEX, b"{}"), "sha256:2": (INDEX, b"{}")}
+    repository.tags = {"latest": "sha256:2"}
+    repository.pushed = dict.fromkeys(repository.manifests, time.time() - 29 * 86_400)
+    assert doctor()["lifecycle"]["verdict"] == "ok"
+    repository.pushed = dict.fromkeys(repository.manifests, time.time() - 31 * 86_400)
+    line = doctor()["lifecycle"]
+    assert line["verdict"] == "warn"
+    assert line["found"].endswith("1 of them, such as sha256:1")
 
 
 def expire_session(ecr: FakeEcr, _: pytest.MonkeyPatch) -> None:
@@ -237,6 +254,41 @@ def take_the_keys(_: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def change(name: str, value: str) -> Callable[[FakeEcr, pytest.MonkeyPatch], None]:
     return lambda _, monkeypatch: monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param([], "no repository is named", id="nothing"),
+        pytest.param([HOST], "names no repository", id="a registry"),
+        pytest.param(["oci:dist"], "is a directory", id="a layout"),
+        pytest.param(["registry.example.com/api"], "is no registry of Amazon ECR", id="another registry"),
+        pytest.param([REPOSITORY, "--branch", "main"], "--trust-policy OWNER/REPO", id="trust in nobody"),
+        pytest.param(
+            ["public.ecr.aws/shop/api", "--trust-policy", "shop/api"],
+            "--account",
+            id="no account in the name",
+        ),
+        pytest.param(
+            ["public.ecr.aws/shop/api", "--lifecycle"], "nothing expires", id="nothing expires there"
+        ),
+        pytest.param([REPOSITORY, "--policy", "everything"], "Choose from", id="no such job"),
+    ],
+)
+def test_words_that_make_no_sense(
+    ecr: FakeEcr, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert run(["doctor", "aws", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert ecr.asked_of_api == []
+
+
+def test_a_better_lifecycle_policy_is_for_a_repository_that_is_there(
+    ecr: FakeEcr, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["doctor", "aws", REPOSITORY, "--lifecycle"]) == 23
+    assert "aws ecr create-repository" in capsys.readouterr().err
+    assert ecr.registries == {}
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,8 @@ def _destination(named: str, config: Config) -> tuple[EcrHost, str]:
         raise UsageError("no repository is named", hint=f"{_EXAMPLE}, or image in anyarch.toml")
     if wanted.startswith(LAYOUT_PREFIX):
         raise UsageError(f"{wanted} is a directory; there is no registry to look at")
+    if EcrHost.parse(wanted) is not None:
+        raise UsageError(f"{wanted} names no repository", hint=_EXAMPLE)
     repository = Repository.parse(wanted)
     where = EcrHost.parse(repository.host)
     if where is None:

@@ -90,7 +90,10 @@ def trust_policy(trust: Trust, *, account: str, partition: str) -> dict[str, obj
         UsageError: not an account.
     """
     if _ACCOUNT.fullmatch(account) is None:
-        raise UsageError(f"{account[:40]!r} is not an AWS account; expected twelve digits")
+        raise UsageError(
+            f"{account[:40]!r} is not an AWS account; expected twelve digits",
+            hint="--account is the one that the role is in",
+        )
     subjects = trust.subjects()
     wild = any(mark in each for each in subjects for mark in _WILD)
     audience: dict[str, object] = {f"{_PROVIDER}:aud": audience_of(partition)}

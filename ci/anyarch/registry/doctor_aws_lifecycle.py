@@ -7,17 +7,24 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 from anyarch.checks import Line
-from anyarch.errors import DeniedError, RegistryError
-from anyarch.registry.ecr_lifecycle import hazards, read_policy, safe
+from anyarch.errors import DeniedError, NotFoundError, RegistryError
+from anyarch.oci.media_type import INDEX_TYPES
+from anyarch.registry.ecr_advice import missing_advice
+from anyarch.registry.ecr_lifecycle import There, former_releases, hazards, read_policy, safe
+from anyarch.registry.ecr_probe import NO_REPOSITORY
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anyarch.registry.ecr import Account
     from anyarch.registry.ecr_host import EcrHost
     from anyarch.registry.ecr_lifecycle import Rule
 
 _NO_POLICY: Final = "LifecyclePolicyNotFoundException"
 _PAGE: Final = 1000
-_PAGES_MAX: Final = 20
+_IMAGES_MAX: Final = 20_000
+_DAY_SECONDS: Final = 86_400.0
+_NAME: Final = "lifecycle"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,17 +33,22 @@ class Lifecycle:
 
     Args:
         rules: None: there is no policy.
-        tagged: The tags of each image that has some; None: they may not be listed.
+        there: What the repository holds, at least the first twenty thousand; None: that may not be listed.
         in_force: Whether it is the repository's own already, and not one that it will be made with.
     """
 
     rules: tuple[Rule, ...] | None
-    tagged: tuple[frozenset[str], ...] | None
+    there: tuple[There, ...] | None
     in_force: bool = True
+
+    @property
+    def tagged(self) -> list[frozenset[str]]:
+        """The tags of each image that has some."""
+        return [each.tags for each in self.there or () if each.tags]
 
     def proposal(self) -> dict[str, Any]:
         """A policy that takes nothing which is needed."""
-        return safe(self.rules or (), self.tagged or ())
+        return safe(self.rules or (), self.tagged)
 
 
 def configured(text: str) -> Lifecycle:
@@ -49,11 +61,11 @@ def configured(text: str) -> Lifecycle:
         ContentError: it is no policy.
     """
     rules = read_policy(text, subject="the lifecycle policy in anyarch.toml") if text else None
-    return Lifecycle(rules=rules, tagged=(), in_force=False)
+    return Lifecycle(rules=rules, there=(), in_force=False)
 
 
 async def read_lifecycle(where: EcrHost, path: str, *, profile: str) -> Lifecycle:
-    """Ask for the policy and the tags.
+    """Ask for the policy and for what is there.
 
     Raises:
         DeniedError: the policy may not be read.
@@ -69,25 +81,35 @@ async def read_lifecycle(where: EcrHost, path: str, *, profile: str) -> Lifecycl
 def lifecycle_line(found: Lifecycle, where: EcrHost, path: str) -> Line:
     """Whether something that is needed would expire."""
     if found.rules is None:
-        return Line(name="lifecycle", verdict="ok", found="no policy: nothing expires by itself")
-    dangers = hazards(found.rules, found.tagged or ())
-    if not dangers:
-        said = f"nothing that is needed expires by its {len(found.rules)} rule(s)"
-        if found.tagged is None:
-            said += ", as far as it can be told without ecr:ListImages"
-        return Line(name="lifecycle", verdict="ok", found=said)
+        return Line(name=_NAME, verdict="ok", found="no policy: nothing expires by itself")
+    dangers = "; ".join(map(str, hazards(found.rules, found.tagged)))
+    if dangers:
+        return Line(name=_NAME, verdict="warn", found=dangers, advice=_advice(found, where, path))
+    going = former_releases(found.rules, found.there or ())
+    if going:
+        return Line(
+            name=_NAME,
+            verdict="warn",
+            found=f"releases without a tag go within a day, {len(going)} of them, such as {going[0].digest}",
+            advice="to roll back to one, tag it now: anyarch promote; a version tag of its own keeps it",
+        )
+    said = "what has no tag goes by it, former releases too" if _takes_untagged(found.rules) else ""
+    unseen = "it could be told better with ecr:DescribeImages" if found.there is None else ""
+    said = "; ".join(filter(None, ("nothing that is needed expires", said, unseen)))
+    return Line(name=_NAME, verdict="ok", found=said)
+
+
+def _takes_untagged(rules: tuple[Rule, ...]) -> bool:
+    return any(rule.takes(frozenset()) for rule in rules)
+
+
+def _advice(found: Lifecycle, where: EcrHost, path: str) -> str:
     if not found.in_force:
-        advice = f"mend it before {where.host}/{path} is made with it; docs/aws/lifecycle.json is one"
-        return Line(name="lifecycle", verdict="warn", found="; ".join(map(str, dangers)), advice=advice)
+        return f"mend it before {where.host}/{path} is made with it; docs/aws/lifecycle.json is one"
     put = f"aws ecr put-lifecycle-policy --region {where.region} --repository-name {quote(path)}"
-    return Line(
-        name="lifecycle",
-        verdict="warn",
-        found="; ".join(map(str, dangers)),
-        advice=(
-            f"anyarch doctor aws {where.host}/{path} --lifecycle > lifecycle.json keeps them; "
-            f"then {put} --lifecycle-policy-text file://lifecycle.json"
-        ),
+    return (
+        f"anyarch doctor aws {where.host}/{path} --lifecycle > lifecycle.json keeps them; "
+        f"then {put} --lifecycle-policy-text file://lifecycle.json"
     )
 
 
@@ -97,26 +119,42 @@ def _read(account: Account, path: str) -> Lifecycle:
     try:
         answer = account.call("ecr:GetLifecyclePolicy", lambda client: client.get_lifecycle_policy(**at))
     except RegistryError as error:
-        if error.facts.get("code") != _NO_POLICY:
+        code = error.facts.get("code")
+        if code == NO_REPOSITORY:
+            raise NotFoundError(
+                f"there is no repository {where.host}/{path}; Amazon ECR makes none by itself",
+                hint=missing_advice(where, path),
+            ) from None
+        if code != _NO_POLICY:
             raise
-        return Lifecycle(rules=None, tagged=_tagged(account, at))
+        return Lifecycle(rules=None, there=_there(account, at))
     subject = f"the lifecycle policy of {where.host}/{path}"
     rules = read_policy(str(answer.get("lifecyclePolicyText", "")), subject=subject)
-    return Lifecycle(rules=rules, tagged=_tagged(account, at))
+    return Lifecycle(rules=rules, there=_there(account, at))
 
 
-def _tagged(account: Account, at: dict[str, str]) -> tuple[frozenset[str], ...] | None:
-    """The tags of each image, the first twenty thousand; None if they may not be listed."""
-    tags: dict[str, set[str]] = {}
-    asked: dict[str, Any] = {**at, "filter": {"tagStatus": "TAGGED"}, "maxResults": _PAGE}
-    for _ in range(_PAGES_MAX):
+def _there(account: Account, at: dict[str, str]) -> tuple[There, ...] | None:
+    """What the repository holds; None if that may not be listed."""
+    found: list[There] = []
+    asked: dict[str, Any] = {**at, "maxResults": _PAGE}
+    while len(found) < _IMAGES_MAX:
         try:
-            answer = account.call("ecr:ListImages", lambda client: client.list_images(**asked))
+            answer = account.call("ecr:DescribeImages", lambda client: client.describe_images(**asked))
         except DeniedError:
             return None
-        for image in answer.get("imageIds", ()):
-            tags.setdefault(str(image.get("imageDigest")), set()).add(str(image.get("imageTag")))
+        found += [_one(each, account.wall()) for each in answer.get("imageDetails", ())]
         if not answer.get("nextToken"):
             break
         asked["nextToken"] = answer["nextToken"]
-    return tuple(frozenset(each) for each in tags.values())
+    return tuple(found)
+
+
+def _one(detail: Mapping[str, Any], now: float) -> There:
+    """https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageDetail.html."""
+    pushed: Any = detail.get("imagePushedAt")
+    return There(
+        digest=str(detail.get("imageDigest")),
+        tags=frozenset(map(str, detail.get("imageTags") or ())),
+        days=(now - pushed.timestamp()) / _DAY_SECONDS if hasattr(pushed, "timestamp") else 0.0,
+        is_index=str(detail.get("imageManifestMediaType")) in INDEX_TYPES,
+    )

@@ -81,14 +81,31 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class There:
+    """A manifest in the repository.
+
+    Args:
+        digest: Its digest.
+        tags: Those that point at it.
+        days: Since its push.
+        is_index: Whether it names images: with no tag, a release that a tag was moved away from.
+    """
+
+    digest: str
+    tags: frozenset[str]
+    days: float
+    is_index: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hazard:
-    """What a rule takes that is still needed."""
+    """What a rule takes that is still needed, in words."""
 
     rule: Rule
-    words: str
+    taken: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.rule} {'archives' if self.rule.archives else 'expires'} {self.words}"
+        return f"{self.rule} {'archives' if self.rule.archives else 'expires'} {'; '.join(self.taken)}"
 
 
 def read_policy(text: str, *, subject: str) -> tuple[Rule, ...]:
@@ -109,25 +126,40 @@ def read_policy(text: str, *, subject: str) -> tuple[Rule, ...]:
 
 
 def hazards(rules: Sequence[Rule], tagged: Iterable[frozenset[str]] = ()) -> list[Hazard]:
-    """What the rules would take from us, each thing once.
+    """What the rules would take from us; each rule once, in their order.
 
     Args:
         rules: In their order.
         tagged: The tags of each image that has some.
     """
-    found = [
-        Hazard(rule=rule, words=words)
-        for rule in rules
-        for words in (_of_untagged(rule) if _first(rules, _UNTAGGED) is rule else [])
-    ]
     lost: dict[int, dict[str, None]] = {}
     for tags in [*tagged, *_USUAL]:
-        rule = _first(rules, tags)
-        if rule is not None:
-            lost.setdefault(rule.priority, {}).update(dict.fromkeys(_lost_tags(rule, tags)))
+        first = _first(rules, tags)
+        if first is not None:
+            lost.setdefault(first.priority, {}).update(dict.fromkeys(_lost_tags(first, tags)))
+    found = []
     for rule in rules:
-        found += [Hazard(rule=rule, words=words) for words in _of_tags(list(lost.get(rule.priority, ())))]
-    return sorted(found, key=lambda hazard: hazard.rule.priority)
+        taken = _of_untagged(rule) if _first(rules, _UNTAGGED) is rule else []
+        taken += _of_tags(list(lost.get(rule.priority, ())))
+        if taken:
+            found.append(Hazard(rule=rule, taken=tuple(taken)))
+    return found
+
+
+def former_releases(rules: Sequence[Rule], there: Sequence[There]) -> list[There]:
+    """Releases without a tag that would go today: there would be no rollback to them. The youngest first.
+
+    A rule also counts what belongs to one before it.
+    """
+    rule = _first(rules, _UNTAGGED)
+    if rule is None:
+        return []
+    its = sorted(
+        (each for each in there if rule.takes(each.tags)),
+        key=lambda each: (each.days, each.digest),
+    )
+    going = its[rule.number :] if rule.by_count else [each for each in its if each.days > rule.number]
+    return [each for each in going if each.is_index and not each.tags]
 
 
 def safe(rules: Sequence[Rule], tagged: Iterable[frozenset[str]] = ()) -> dict[str, Any]:

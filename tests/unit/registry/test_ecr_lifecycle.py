@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from anyarch.errors import ContentError
-from anyarch.registry.ecr_lifecycle import hazards, read_policy, safe
+from anyarch.registry.ecr_lifecycle import There, former_releases, hazards, read_policy, safe
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -247,6 +247,28 @@ def is_needed(image: AnImage) -> bool:
     if not image.tags:
         return image.age < 30
     return bool(image.tags & {"latest", "stable", "_anyarch.history.latest"})
+
+
+def test_a_rule_counts_what_an_earlier_one_keeps() -> None:
+    rules = read(a_rule(1, "tagged", 9, "v*", counts=COUNT), a_rule(2, "any", 2, counts=COUNT))
+    there = [There(digest=str(age), tags=frozenset({f"v{age}"}), days=age, is_index=True) for age in (1, 2)]
+    old = There(digest="3", tags=frozenset(), days=3, is_index=True)
+    assert former_releases(rules, [old, *there]) == [old]
+    assert former_releases(rules, [old, there[0]]) == []
+
+
+@given(rules=policies(), there=IMAGES)
+def test_former_releases_that_would_go_are_those_that_the_service_takes(
+    rules: list[dict[str, Any]], there: list[AnImage]
+) -> None:
+    """Every image of no other age, as the service orders those of one age by what nobody knows."""
+    unique = [AnImage(image.tags, number * 7, held=False) for number, image in enumerate(there)]
+    given = [
+        There(digest=str(number), tags=image.tags, days=image.age, is_index=True)
+        for number, image in enumerate(unique)
+    ]
+    wanted = [str(number) for number in sorted(expired(rules, unique)) if not unique[number].tags]
+    assert [each.digest for each in former_releases(read(*rules), given)] == wanted
 
 
 @given(rules=policies(), there=IMAGES)
