@@ -1,11 +1,13 @@
 """A whole ``anyarch run`` to Amazon ECR on a native engine, played in mounts of its own.
 
 The engine, the function in it and we ourselves must trust the fake's authority: for this process and its
-children it is among the machine's own. Prints what came of it as JSON.
+children it is among the machine's own. Everything that can tell of a secret is kept and looked through:
+telemetry, the engine's log, what is printed and what stays on disk. Prints what came of it as JSON.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -14,13 +16,15 @@ import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyarch.engine.native.image import python_sdk
-from anyarch.engine.native.places import cache_folder
+from anyarch.engine.native.places import Places, cache_folder
 
-from tests.fake_ecr import HOST, FakeEcr
+from lab import base_images
+from tests.fake_ecr import HOST, SECRET_KEY, SESSION_TOKEN, SIGNATURE, FakeEcr
+from tests.otlp_collector import Collector, unfolded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,68 +32,132 @@ if TYPE_CHECKING:
 ADDRESS: Final = "10.87.255.254"  # of the lab's range, and no engine's: those are handed out from the front
 BUNDLE: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 NAME: Final = "test-ecr"
+BASE_HOST: Final = HOST.replace("eu-west-1", "eu-central-1")  # another password opens it
+BUILD_SECRET: Final = "canary-build-secret-2f7d"
+ARGUMENT: Final = "canary-argument-that-is-public"
 _ENGINE: Final = f"unix:///run/anyarch/{NAME}/engine.sock"
 _SECONDS: Final = 240
+_LINKS: Final = ("X-Amz-Signature=canary", SIGNATURE, "X-Amz-Security-Token=canary")
+_DOCKERFILE: Final = f"""FROM {BASE_HOST}/base:1
+ARG SHOWN
+RUN --mount=type=secret,id=token echo "$SHOWN: it is $(cat /run/secrets/token)"
+"""
 
 
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="anyarch-ecr-"))
     try:
-        with _address(), FakeEcr(folder, "shop/api", address=ADDRESS) as ecr:
-            told = _play(ecr, folder)
+        with _address(), Collector() as collector, FakeEcr(folder, "shop/api", address=ADDRESS) as ecr:
+            told = _play(ecr, collector, folder)
             ecr.unhandled.clear()  # the engine asks Dagger's own registry, too
         json.dump(told, sys.stdout)
     finally:
         shutil.rmtree(folder)
 
 
-def _play(ecr: FakeEcr, folder: Path) -> dict[str, object]:
+def _play(ecr: FakeEcr, collector: Collector, folder: Path) -> dict[str, object]:
     bundle = folder / "bundle.pem"
     bundle.write_bytes(BUNDLE.read_bytes() + ecr.authority.path.read_bytes())
     subprocess.run(["mount", "--bind", bundle, BUNDLE], check=True)
     before = set((cache_folder() / "engine").glob("sdk-*"))
     anyio.run(python_sdk)  # before the proxy counts: it needs packages
+    _serve_base(ecr)
     environ = {
         **os.environ,
         **ecr.environment(),
+        **collector.environment,
         "DOCKER_CONFIG": str(folder / "docker"),
         "SSL_CERT_FILE": str(bundle),
+        "BUILD_TOKEN": BUILD_SECRET,
     }
     try:
         _anyarch(environ, "engine", "up", "--name", NAME)
-        return _run_twice(ecr, folder, environ)
+        return _run_twice(ecr, collector, folder, environ)
     finally:
         _anyarch(environ, "engine", "down", "--name", NAME)
+        shutil.rmtree(Places.of(NAME).state, ignore_errors=True)
         for made in set((cache_folder() / "engine").glob("sdk-*")) - before:
             shutil.rmtree(made) if made.is_dir() else made.unlink()
 
 
-def _run_twice(ecr: FakeEcr, folder: Path, environ: dict[str, str]) -> dict[str, object]:
-    """A release, and the same again after its password has expired."""
+def _serve_base(ecr: FakeEcr) -> None:
+    """A base image in a registry of its own, for the engine to pull by signed links."""
+    layout = anyio.run(lambda: base_images.ensure(cache_folder(), on_line=lambda _: None))
+
+    def blob(digest: str) -> bytes:
+        return (layout / "blobs" / Path(*digest.split(":"))).read_bytes()
+
+    repository = ecr.create("base", BASE_HOST)
+    index = json.loads((layout / "index.json").read_text())["manifests"][0]
+    images = json.loads(blob(index["digest"]))["manifests"]
+    (image,) = (each for each in images if each["platform"]["architecture"] == "amd64")
+    manifest = json.loads(blob(image["digest"]))
+    repository.manifests[image["digest"]] = (image["mediaType"], blob(image["digest"]))
+    repository.tags["1"] = image["digest"]
+    for part in (manifest["config"], *manifest["layers"]):
+        repository.blobs[part["digest"]] = blob(part["digest"])
+
+
+def _run_twice(
+    ecr: FakeEcr, collector: Collector, folder: Path, environ: dict[str, str]
+) -> dict[str, object]:
+    """A release, the same again after its password has expired, and a look at what it is like to run it."""
     app = folder / "app"
     app.mkdir()
-    (app / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    (app / "Dockerfile").write_text(_DOCKERFILE)
+    (app / "anyarch.toml").write_text(
+        f'[build]\nargs = {{ SHOWN = "{ARGUMENT}" }}\n[build.secrets]\ntoken = "env:BUILD_TOKEN"\n'
+    )
     words = ["run", str(app), "--platform=linux/amd64", f"--engine=linux/amd64={_ENGINE}", "--format=json"]
     words += [f"--to={HOST}/shop/api", "--tag=1.0", "--tag=latest"]
-    first = json.loads(_anyarch(environ, *words))
+    said: list[str] = []
+    _anyarch(
+        environ, "login", BASE_HOST, said=said
+    )  # the Dagger client shows the engine what docker login left
+    first = json.loads(_anyarch(environ, *words, said=said))
     ecr.expire_tokens()
-    again = json.loads(_anyarch(environ, *words))
-    logs = "".join(path.read_text() for path in (app / ".anyarch").rglob("*") if path.is_file())
+    _anyarch(environ, "login", BASE_HOST, said=said)
+    again = json.loads(_anyarch(environ, *words, said=said))
+    trial = ["verify", f"{HOST}/shop/api:1.0", "--run", "echo it runs", f"--engine=linux/amd64={_ENGINE}"]
+    said.append(_anyarch(environ, *trial, said=said))
+    places = [app / ".anyarch", cache_folder() / "journal"]
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    kept = "\n".join([*said, *(path.read_text() for path in files), Places.of(NAME).log.read_text()])
+    known = set(unfolded(kept.encode(), 1))
+    secrets = [*ecr.issued, SECRET_KEY, SESSION_TOKEN, BUILD_SECRET, *_LINKS]
     agents = {seen.headers.get("User-Agent", "") for seen in ecr.writes if seen.path.startswith("/v2/")}
     return {
         "first": first,
         "again": again,
         "tags": ecr.registries[HOST]["shop/api"].tags,
-        "leaked": [password for password in ecr.issued if password in logs],
+        "leaked": [each for each in secrets if any(each.encode() in text for text in known)],
+        "leaked_in_telemetry": collector.holding(secrets),
+        "seen_in_telemetry": collector.holding([ARGUMENT, "env://ANYARCH", "Container.publish", "it runs"]),
+        "telemetry": {kind: len(bodies) for kind, bodies in collector.received.items()},
+        "links_followed": sum(SIGNATURE in seen.query for seen in ecr.seen),
+        "mixed": _mixed(ecr),
         "writers": sorted(agent.partition("/")[0] for agent in agents),
+        "ran": "it runs" in said[-1],
     }
 
 
-def _anyarch(environ: dict[str, str], *words: str) -> str:
+def _mixed(ecr: FakeEcr) -> list[str]:
+    """Hosts that were shown the password of another."""
+    found = []
+    for password, (_, region, _) in ecr.issued.items():
+        basic = base64.b64encode(f"AWS:{password}".encode()).decode()
+        hosts: set[Any] = {seen.headers.get("Host") for seen in ecr.seen if basic in seen.authorization}
+        found += [f"{host} saw the password for {region}" for host in hosts if f".{region}." not in host]
+    return found
+
+
+def _anyarch(environ: dict[str, str], *words: str, said: list[str] | None = None) -> str:
     command = [sys.executable, "-m", "anyarch", *words]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=_SECONDS)
     if done.returncode:
         sys.exit(f"{' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
+    if said is not None:
+        said += [done.stdout, done.stderr]
     return done.stdout
 
 

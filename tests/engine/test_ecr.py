@@ -11,6 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCENE_SECONDS = 540
+# An argument of the build, the name of where its password is, a step, and what a container printed.
+SEEN = {
+    "traces: canary-argument-that-is-public",
+    "traces: env://ANYARCH",
+    "traces: Container.publish",
+    "logs: it runs",
+}
 
 
 @pytest.mark.usefixtures("_lab")
@@ -25,4 +32,9 @@ def test_a_run_publishes_to_ecr_and_repeats_itself_without_a_write() -> None:
     assert told["tags"]["1.0"] == told["tags"]["latest"] == told["first"]["digest"] == told["again"]["digest"]
     assert told["again"]["writes"] == [], "though its password had expired"
     assert told["writers"] == ["anyarch", "containerd"], "the engine pushed the image, we the index"
-    assert told["leaked"] == []
+    assert told["ran"]
+    assert told["mixed"] == [], "two registries, two passwords"
+    assert told["leaked"] == [], "neither printed nor kept: logs, records, journal, the engine's own log"
+    assert told["links_followed"] > 0, "the engine was given signed links"
+    assert set(told["seen_in_telemetry"]) >= SEEN, "what is no secret is found, so secrets would be"
+    assert told["leaked_in_telemetry"] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from shlex import join
@@ -14,6 +15,7 @@ from anyarch.engine.failure import Subject, Transcript, explain
 from anyarch.engine.output import parse_line, plain
 from anyarch.engine.process import child, lines
 from anyarch.engine.select import RUNNER_HOST
+from anyarch.engine.telemetry import cleaned
 from anyarch.engine.veil import Veil
 from anyarch.errors import BuildFailedError, BuildTimeoutError, EngineError, FileProblemError
 from anyarch.release.matrix import list_flag
@@ -131,6 +133,15 @@ class Call:
         """The error that says that the deadline has passed, and where it stood."""
         raise NotImplementedError
 
+    @property
+    def output_max_characters(self) -> float:
+        """How much the client may print until it is ended; a build may say what it likes."""
+        return math.inf
+
+    def flooded(self) -> EngineError:
+        """The error that says that it printed more."""
+        raise NotImplementedError
+
     def argv(self) -> list[str]:
         """The command line of the child process; it holds no secret."""
         return [self.dagger, "--progress=plain", "call", "-m", self.module, *self.words()]
@@ -236,6 +247,7 @@ async def carry_out(request: Call, *, on_line: Callable[[Line], None]) -> Outcom
 
 async def _follow(request: Call, transcript: Transcript, on_line: Callable[[Line], None]) -> int:
     environ = request.environment(os.environ)
+    said = 0
     veil = Veil.of(request.words(), username=request.username, password=request.password, environ=environ)
     try:
         log = await anyio.open_file(request.log, "w", encoding="utf-8", buffering=1)
@@ -243,15 +255,20 @@ async def _follow(request: Call, transcript: Transcript, on_line: Callable[[Line
         raise FileProblemError(
             f"cannot write {request.log}: {error.strerror}", path=str(request.log)
         ) from error
-    async with log, child(request.argv(), environ=environ) as process:
-        assert process.stdout is not None  # noqa: S101  child() asked for a pipe
-        async for raw in lines(process.stdout):
-            text = veil(plain(raw))
-            log.wrapped.write(text + "\n")
-            line = parse_line(text)
-            transcript.add(line)
-            on_line(line)
-        return await process.wait()
+    with cleaned(environ, veil) as told:
+        async with log, child(request.argv(), environ=told) as process:
+            assert process.stdout is not None  # noqa: S101  child() asked for a pipe
+            async for raw in lines(process.stdout):
+                text = veil(plain(raw))
+                log.wrapped.write(text + "\n")
+                line = parse_line(text)
+                transcript.add(line)
+                on_line(line)
+                said += len(raw)
+                if said > request.output_max_characters:
+                    process.kill()  # at once: whoever is not read goes on gathering
+                    raise request.flooded()
+            return await process.wait()
 
 
 def _subject(request: Call) -> Subject:
