@@ -13,18 +13,17 @@ import anyio
 
 from anyarch.cli import words
 from anyarch.errors import AuthenticationError, FileProblemError
-from anyarch.oci.reference import Repository
+from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.places import open_stores
 from anyarch.registry.stores import open_store
 from anyarch.release.config import CONFIG_NAME, LAYOUT_PREFIX, Config
 from anyarch.release.registries import RegistrySettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from anyarch.cli.orders import Order
-    from anyarch.oci.reference import Tag
     from anyarch.oci.store import Store
     from anyarch.registry.credentials import Credential
     from anyarch.registry.ecr_repository import NewRepository
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
 # The shortest session that AWS gives lasts a quarter of an hour; a token asked for later is good for longer.
 _GOOD_SECONDS: Final = 15 * 60.0
+_ANY_TAG: Final = Tag("latest")
 _POLICY_MAX_CHARACTERS: Final = (
     30_720  # https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
 )
@@ -163,7 +163,7 @@ def config_in(folder: Path = Path()) -> Config:
     return Project.load(folder).config
 
 
-async def check_destination(store: Store, order: Order, tags: Sequence[Tag]) -> bool:
+async def check_destination(store: Store, destination: str, access: Access) -> bool:
     """Find out before a long build that images can go there; make the repository where that is wanted.
 
     Returns:
@@ -173,11 +173,10 @@ async def check_destination(store: Store, order: Order, tags: Sequence[Tag]) -> 
         RegistryError: the registry does not answer, accepts no credentials, or has no such repository.
         FileProblemError: the lifecycle policy for a new repository cannot be read.
     """
-    if order.is_layout:
-        for tag in tags[:1]:
-            await store.head(tag)
+    if destination.startswith(LAYOUT_PREFIX):
+        await store.head(_ANY_TAG)
         return False
-    return await order.access.make_missing(store, order.plan.destination)
+    return await access.make_missing(store, destination)
 
 
 async def engine_credential(order: Order) -> Credential | None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 from cyclopts import Parameter
 
-from anyarch.cli import journal, output, recordfiles, summary, words
+from anyarch.cli import journals, output, recordfiles, summary, words
 from anyarch.cli.access import Access
+from anyarch.cli.destinations import destinations, goals
 from anyarch.cli.interrupt import carry_out
 from anyarch.cli.regular import read_regular
 from anyarch.cli.targets import parse_target
 from anyarch.errors import FileProblemError, UsageError
-from anyarch.oci.reference import Tag
-from anyarch.release.assemble import Order, assemble
-from anyarch.release.config import LAYOUT_PREFIX, parse_destination
+from anyarch.release.assemble import Destination, Order, assemble
+from anyarch.release.config import parse_destination
 from anyarch.release.history import Run
 from anyarch.release.ledger import Mover
 from anyarch.release.plan import PLAN_MAX_BYTES, Plan, PlannedPlatform
@@ -45,7 +45,10 @@ def merge(
         ),
     ],
     records: Annotated[Path | None, Parameter(help="Folder with the platforms' records, *.json.")] = None,
-    to: Annotated[str, Parameter(help="Repository or oci:DIR; the plan's if left out.")] = "",
+    to: Annotated[
+        tuple[str, ...],
+        Parameter(help="Repository or oci:DIR; repeat for more. The plan's if left out."),
+    ] = (),
     tag: Annotated[
         tuple[str, ...], Parameter(help="Tag to write; repeat for more. The plan's if left out.")
     ] = (),
@@ -84,6 +87,10 @@ def merge(
     Example: anyarch merge --records .anyarch/records --to registry.example.com/shop/api --tag 1.4.2
 
     Example: anyarch merge stage.example.com/api:a stage.example.com/api:b --to registry.example.com/api
+
+    With several --to the same index is written to all of them, and no tag moves before it is everywhere.
+
+    Example: anyarch merge --records .anyarch/records --to eu.example.com/api --to us.example.com/api
     """
     planned = read_plan(plan) if plan else None
     expected = words.platforms(platform)
@@ -91,8 +98,8 @@ def merge(
         raise UsageError("--plan says what must be there", hint="leave --platform and --mixed-revisions away")
     if records is None and not reference:
         raise UsageError("what to merge? neither --records nor a reference was given")
-    destination = parse_destination(to or (planned.destination if planned else _no_destination()))
-    wanted = words.tags(tag or (planned.tags if planned else ())) or default_tags(destination)
+    names = destinations(to, planned.destinations if planned else ()) or _no_destination()
+    wanted = goals(names, words.tags(tag or (planned.tags if planned else ())))
     targets = {each: parse_target(each) for each in words.separate(reference)}
     sources = [parse_destination(each) for each in words.separate(from_)]
     access = Access.read(insecure_registry)
@@ -101,25 +108,31 @@ def merge(
         plan=planned,
         expected=[PlannedPlatform(platform=each) for each in expected] or None,
         mixed=mixed_revisions,
-        tags=wanted,
         dry_run=dry_run,
         mover=Mover(run=ci_run(os.environ), force=force),
     )
 
     async def work() -> Assembly:
-        others = [*sources, *(name for name, _ in targets.values())]
-        async with access.open_all(destination, others) as stores:
-            order_here = _with_stores(order, stores, sources, targets)
-            return await assembled(notes.over(stores[destination]), order_here, access)
+        others = [*names[1:], *sources, *(name for name, _ in targets.values())]
+        async with access.open_all(names[0], others) as stores:
+            places = [
+                Destination(store=notes.over(name, stores[name]), tags=tags) for name, tags in wanted.items()
+            ]
+            return await assembled(places, _with_stores(order, stores, sources, targets), access)
 
-    with journal.begin("merge", destination, wanted, dry_run=dry_run) as notes:
+    with journals.begin_all("merge", wanted, dry_run=dry_run) as notes:
         done = carry_out(work, on_interrupt=notes.stop, kept=notes.kept)
     _show(done, format, access.insecure)
 
 
-async def assembled(store: Store, order: Order, access: Access) -> Assembly:
-    """Merge; what is brought is told line by line. A repository is made only when something goes there."""
-    configured = access.of(store.name).create is not None
+async def assembled(places: Sequence[Destination], order: Order, access: Access) -> Assembly:
+    """Merge; what is brought is told line by line. A repository is made only when something goes there.
+
+    Args:
+        places: The destinations, the first one first.
+        order: What to merge, without tags and further destinations.
+        access: The way to registries.
+    """
 
     async def bring_to(
         source: Store,
@@ -131,11 +144,14 @@ async def assembled(store: Store, order: Order, access: Access) -> Assembly:
     ) -> Brought:
         from anyarch.registry.bring import bring  # noqa: PLC0415  most merges have nothing to bring
 
+        configured = access.of(target.name).create is not None
         if configured and not dry_run and await access.make_missing(target, target.name):
             output.note(f"created {target.name}")
         return await bring(source, target, digests, dry_run=dry_run, on_write=on_write)
 
-    return await assemble(store, order, bring=bring_to, on_write=_tell)
+    first, *also = places
+    whole = replace(order, tags=first.tags, also=also)
+    return await assemble(first.store, whole, bring=bring_to, on_write=_tell)
 
 
 def _tell(write: Write) -> None:
@@ -181,12 +197,7 @@ def ci_run(environ: Mapping[str, str]) -> Run | None:
     return Run.of(found.run_id, found.attempt) if found else None
 
 
-def default_tags(destination: str) -> tuple[Tag, ...]:
-    """The tags where none is asked for: a layout gets one, few tools find an image without."""
-    return (Tag("latest"),) if destination.startswith(LAYOUT_PREFIX) else ()
-
-
-def _no_destination() -> str:
+def _no_destination() -> NoReturn:
     raise UsageError(
         "where to? neither --to nor --plan was given",
         hint="--to registry.example.com/shop/api, or --to oci:dist for a layout directory",
@@ -196,14 +207,14 @@ def _no_destination() -> str:
 def _show(done: Assembly, kind: Format, insecure: Sequence[str]) -> None:
     release = done.release
     if kind == "json":
-        output.say_json(summary.document(release, insecure=insecure, writes=done.writes))
+        output.say_json(summary.document(done, insecure=insecure))
         return
     if kind == "github":
         from anyarch.github.job_outputs import release_outputs  # noqa: PLC0415  only a workflow needs it
         from anyarch.github.outputs import write_outputs  # noqa: PLC0415
 
         write_outputs(release_outputs(release.digest, [str(each.tag) for each in release.tags]))
-    for line in summary.lines(release, insecure=insecure):
+    for line in summary.lines(done, insecure=insecure):
         (output.note if kind == "github" else output.say)(line)
     if release.dry_run and kind == "text":
         for line in ("", "writes to come, in order:", *(summary.write_lines(done.writes) or ["none"]), ""):

@@ -7,6 +7,8 @@ from shlex import join
 from typing import TYPE_CHECKING
 
 from anyarch.cli import summary
+from anyarch.cli.destinations import goals
+from anyarch.oci.reference import Tag
 from anyarch.release.config import LAYOUT_PREFIX
 
 if TYPE_CHECKING:
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from anyarch.cli.project import Project
     from anyarch.errors import AnyarchError
     from anyarch.oci.platforms import Platform
+    from anyarch.release.assemble import Assembly
     from anyarch.release.plan import Plan, PlannedPlatform
-    from anyarch.release.publish import Release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,13 @@ class Order:
     again: Sequence[str]
 
     @property
+    def goals(self) -> Mapping[str, Sequence[Tag]]:
+        """The destinations, and the tags of each."""
+        return goals(self.plan.destinations, tuple(map(Tag, self.plan.tags)))
+
+    @property
     def is_layout(self) -> bool:
-        """Whether the destination is a directory and not a registry."""
+        """Whether builds go to a directory and not to a registry."""
         return self.plan.destination.startswith(LAYOUT_PREFIX)
 
     def redo(self, platforms: Sequence[Platform]) -> str:
@@ -62,7 +69,7 @@ class Order:
 class Result:
     """What a run achieved; ``failed`` are optional platforms."""
 
-    release: Release
+    done: Assembly
     plan: Plan
     built: Mapping[Platform, summary.Built]
     failed: Mapping[Platform, AnyarchError]
@@ -74,7 +81,7 @@ class Result:
             f"warning  {platform} is optional and failed: {error.what.splitlines()[0]}"
             for platform, error in self.failed.items()
         ]
-        return [*summary.lines(self.release, built=self.built, insecure=self.insecure), *warnings]
+        return [*summary.lines(self.done, built=self.built, insecure=self.insecure), *warnings]
 
     def document(self) -> dict[str, object]:
         """For programs."""
@@ -82,5 +89,5 @@ class Result:
             {"platform": str(platform), "error": type(error).__name__, "message": error.what}
             for platform, error in self.failed.items()
         ]
-        found = summary.document(self.release, built=self.built, insecure=self.insecure)
+        found = summary.document(self.done, built=self.built, insecure=self.insecure)
         return {**found, "plan": str(self.plan.digest), "failed": failed}

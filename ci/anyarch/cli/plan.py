@@ -11,11 +11,12 @@ import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
+from anyarch.cli.destinations import destinations
 from anyarch.cli.happening import tag_context
 from anyarch.cli.project import Project
 from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.labels import PREFIX
-from anyarch.release.plan import Plan, make_plan, tags_of
+from anyarch.release.plan import DEFAULT_DESTINATION, Plan, make_plan, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,7 +34,7 @@ def plan(
     *,
     platform: Annotated[tuple[str, ...], Parameter(help="Platform to build; repeat for more.")] = (),
     engine: Annotated[tuple[str, ...], Parameter(help="PLATFORM=URL of an engine; repeat for more.")] = (),
-    to: Annotated[str, Parameter(help="Repository or oci:DIR.")] = "",
+    to: Annotated[tuple[str, ...], Parameter(help="Repository or oci:DIR; repeat for more.")] = (),
     tag: Annotated[
         tuple[str, ...], Parameter(help="Tag to write, in place of what rules give; repeat for more.")
     ] = (),
@@ -58,11 +59,13 @@ def plan(
     checkout = project.checkout(os.environ)
     context = tag_context(checkout, os.environ, ref=ref)
     computed = tags_of(project.config, context)
+    destination, *also = destinations(to, project.config.destinations or (DEFAULT_DESTINATION,))
     planned = make_plan(
         project.config,
         platforms=words.platforms(platform),
         engines=engines,
-        destination=to or None,
+        destination=destination,
+        also=also,
         tags=[str(each) for each in words.tags(tag)],
         revision=checkout.revision() or context.sha or None,
         context=context,
@@ -98,11 +101,14 @@ def _outcomes(computed: Tags, flags: Sequence[str]) -> list[tuple[str, str, str]
     ]
 
 
-def _settings(planned: Plan, project: Project, *, to: str, tag: Sequence[str]) -> list[tuple[str, str, str]]:
+def _settings(
+    planned: Plan, project: Project, *, to: Sequence[str], tag: Sequence[str]
+) -> list[tuple[str, str, str]]:
     """Each setting, its value, and who decided it."""
     build = planned.build
     return [
         ("destination", planned.destination, _why(to, project.config.image)),
+        *(("also", each, _why(to, project.config.also)) for each in planned.also),
         ("tags", " ".join(planned.tags) or "-", _why(tag, project.config.tags)),
         ("context", project.source, _why("", build.context != ".")),
         ("dockerfile", build.dockerfile, _why("", build.dockerfile != "Dockerfile")),
@@ -119,8 +125,7 @@ def _write_outputs(planned: Plan, project: Project, insecure_registry: Sequence[
     from anyarch.github.outputs import write_outputs  # noqa: PLC0415
 
     hosts = words.insecure_hosts(insecure_registry, project.config.insecure_registries)
-    host = planned.destination.partition("/")[0]
-    write_outputs(plan_outputs(planned, source=project.source, insecure=host in hosts))
+    write_outputs(plan_outputs(planned, source=project.source, insecure=hosts))
 
 
 def _say_json(
@@ -162,7 +167,7 @@ def _say_table(
         for line in output.table(_OUTCOME, outcomes):
             output.say(line)
     output.say(f"\nplan {planned.digest}")
-    if planned.destination.startswith(LAYOUT_PREFIX) and not planned.tags:
+    if not planned.tags and any(each.startswith(LAYOUT_PREFIX) for each in planned.destinations):
         output.say("a layout gets the tag latest where none is asked for")
 
 

@@ -21,7 +21,7 @@ from anyarch.release.config import (
 from anyarch.release.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from anyarch.oci.platforms import Platform
 
@@ -118,11 +118,12 @@ class Project:
             return planned
         return wanted
 
-    def excluded(self, destination: str) -> tuple[str, ...]:
+    def excluded(self, destinations: Iterable[str]) -> tuple[str, ...]:
         """What lies in the build context without being part of it: our own files."""
         ours = [self.work]
-        if destination.startswith(LAYOUT_PREFIX):
-            ours.append(Path(destination.removeprefix(LAYOUT_PREFIX)))
+        ours += [
+            Path(each.removeprefix(LAYOUT_PREFIX)) for each in destinations if each.startswith(LAYOUT_PREFIX)
+        ]
         inside = (os.path.relpath(path, self.context) for path in ours)
         return tuple(path for path in inside if path != "." and not path.startswith(".."))
 

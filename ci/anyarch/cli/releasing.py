@@ -6,13 +6,14 @@ import fcntl
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-from anyarch.cli import journal, recordfiles, summary
+from anyarch.cli import journals, recordfiles, summary
 from anyarch.cli.access import check_destination, engine_credential, good_until, renewal
 from anyarch.cli.engines import ready
 from anyarch.cli.legs import Leg, State, build_all
-from anyarch.cli.merge import ci_run, default_tags
+from anyarch.cli.merge import assembled, ci_run
 from anyarch.cli.orders import Result
 from anyarch.cli.output import note
 from anyarch.cli.progress import display
@@ -20,22 +21,24 @@ from anyarch.cli.shortfall import check
 from anyarch.engine.call import BuildCall, Layout, Publish
 from anyarch.engine.locate import find_module
 from anyarch.errors import FileProblemError, PartialBuildError
-from anyarch.oci.reference import Repository, Tag
+from anyarch.oci.reference import Repository
+from anyarch.release.assemble import Destination
+from anyarch.release.assemble import Order as Merge
 from anyarch.release.ledger import Mover
 from anyarch.release.matrix import build_arguments
-from anyarch.release.parallel import both
-from anyarch.release.publish import merge
+from anyarch.release.parallel import both, in_parallel
 from anyarch.release.record import read_records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from anyarch.cli.engines import Engines
-    from anyarch.cli.journal import Journal
+    from anyarch.cli.journals import Journals
     from anyarch.cli.orders import Order
     from anyarch.oci.store import Store
     from anyarch.registry.credentials import Credential
+    from anyarch.release.assemble import Assembly
     from anyarch.release.record import Record
 
 
@@ -46,20 +49,20 @@ class Run:
     order: Order
     legs: list[Leg] = field(default_factory=list)
     merging: bool = False
-    journal: Journal | None = None
+    journals: Journals | None = None
 
     def kept(self) -> str:
         """What an interrupted run leaves behind."""
         if self.merging:
-            return self.journal.kept() if self.journal else "interrupted while merging"
+            return self.journals.kept() if self.journals else "interrupted while merging"
         done = [str(leg.planned.platform) for leg in self.legs if leg.state is State.DONE]
         kept = f"kept: {', '.join(done)}" if done else "no platform was finished"
         return f"interrupted: nothing was tagged; {kept}. The engines keep what they built: run it again"
 
     def stop(self) -> None:
         """Begin no more writes: an interruption has come."""
-        if self.journal:
-            self.journal.stop()
+        if self.journals:
+            self.journals.stop()
 
     async def carry_out(self) -> Result:
         """Do it all.
@@ -67,51 +70,60 @@ class Run:
         Raises:
             AnyarchError: nothing was tagged, or the message says which tags were.
         """
-        order = self.order
-        store = order.access.open(order.plan.destination)
-        tags = tuple(map(Tag, order.plan.tags)) or default_tags(order.plan.destination)
+        order, plan = self.order, self.order.plan
         with (
             _alone(order.project.work / "lock"),
-            journal.begin("run", order.plan.destination, tags) as self.journal,
+            journals.begin_all("run", order.goals) as self.journals,
         ):
-            async with store:
-                engines = await self._prepare(store, tags)
+            async with order.access.open_all(plan.destination, plan.also) as stores:
+                engines = await self._prepare(stores)
                 self.legs = self._legs(engines, await engine_credential(order))
                 async with display(self.legs) as shown:
                     await build_all(
                         self.legs,
-                        plan=order.plan,
-                        store=store,
+                        plan=plan,
+                        store=stores[plan.destination],
                         on_line=shown.on_line,
                         on_state=shown.on_state,
                     )
                 failed = check(self.legs, order)
                 records = self._records()
                 self.merging = True
-                mover = Mover(run=ci_run(os.environ), force=order.force)
-                release = await merge(
-                    self.journal.over(store), records, plan=order.plan, tags=tags, mover=mover
-                )
+                done = await self._merge(stores, records, self.journals)
         built = {
             leg.planned.platform: summary.Built(leg.engine, leg.seconds)
             for leg in self.legs
             if leg.state is State.DONE
         }
-        return Result(release, order.plan, built, failed, order.access.insecure)
+        return Result(done, plan, built, failed, order.access.insecure)
 
-    async def _prepare(self, store: Store, tags: Sequence[Tag]) -> Engines:
-        """Find out what is wrong before anything is built: engines, registry, credentials."""
+    async def _prepare(self, stores: Mapping[str, Store]) -> Engines:
+        """Find out what is wrong before anything is built: engines, registries, credentials."""
         order = self.order
 
         async def engines() -> Engines:
             return await ready(order.now, flags=order.engines, insecure=order.access.insecure)
 
-        async def registry() -> None:
-            if await check_destination(store, order, tags):
-                note(f"created {order.plan.destination}")
+        async def registry(name: str) -> None:
+            if await check_destination(stores[name], name, order.access):
+                note(f"created {name}")
 
-        answered, _ = await both(engines, registry)
+        async def registries() -> None:
+            await in_parallel([partial(registry, name) for name in stores])
+
+        answered, _ = await both(engines, registries)
         return answered
+
+    async def _merge(
+        self, stores: Mapping[str, Store], records: Sequence[Record], notes: Journals
+    ) -> Assembly:
+        """Merge, bring to the other destinations, and tag: as ``anyarch merge`` does."""
+        order = self.order
+        places = [
+            Destination(store=notes.over(name, stores[name]), tags=tags) for name, tags in order.goals.items()
+        ]
+        mover = Mover(run=ci_run(os.environ), force=order.force)
+        return await assembled(places, Merge(records=records, plan=order.plan, mover=mover), order.access)
 
     def _legs(self, engines: Engines, credential: Credential | None) -> list[Leg]:
         order, module = self.order, find_module(os.environ)
@@ -131,7 +143,7 @@ class Run:
                     source=order.project.context,
                     platform=platform,
                     arguments=tuple(build_arguments(order.plan, platform)),
-                    exclude=order.project.excluded(order.plan.destination),
+                    exclude=order.project.excluded(order.plan.destinations),
                     ending=self._ending(scratch, credential),
                     log=order.project.work / "logs" / f"{slug}.log",
                     deadline_seconds=order.timeout_seconds,

@@ -11,13 +11,14 @@ from cyclopts import Parameter
 
 from anyarch.cli import output, words
 from anyarch.cli.access import Access
+from anyarch.cli.destinations import destinations
 from anyarch.cli.happening import tag_context
 from anyarch.cli.interrupt import interruptible
 from anyarch.cli.orders import Order
 from anyarch.cli.project import Project
 from anyarch.cli.releasing import Run
 from anyarch.engine.process import GRACE_SECONDS, kill_all
-from anyarch.release.config import parse_destination, parse_duration
+from anyarch.release.config import parse_duration
 from anyarch.release.plan import DEFAULT_DESTINATION, make_plan, select
 
 
@@ -29,7 +30,7 @@ def run(
         tuple[str, ...], Parameter(help="Platform to build; repeat for more. Others keep their records.")
     ] = (),
     engine: Annotated[tuple[str, ...], Parameter(help="PLATFORM=URL of an engine; repeat for more.")] = (),
-    to: Annotated[str, Parameter(help="Repository or oci:DIR.")] = "",
+    to: Annotated[tuple[str, ...], Parameter(help="Repository or oci:DIR; repeat for more.")] = (),
     tag: Annotated[
         tuple[str, ...], Parameter(help="Tag to write, in place of what rules give; repeat for more.")
     ] = (),
@@ -51,11 +52,16 @@ def run(
     result is the OCI layout directory dist.
 
     Example: anyarch run examples/web --to registry.example.com/shop/web --tag 1.4.2 --tag latest
+
+    With several --to every platform is built once and pushed to the first; the others get the same index from
+    there, and no tag moves before it is everywhere.
+
+    Example: anyarch run --to eu.example.com/shop/web --to us.example.com/shop/web --tag 1.4.2
     """
     project = Project.load(path)
     project.check_dockerfile()
     engines, wanted = words.engines(engine), words.platforms(platform)
-    destination = parse_destination(to or project.config.image or DEFAULT_DESTINATION)
+    destination, *also = destinations(to, project.config.destinations or (DEFAULT_DESTINATION,))
     checkout = project.checkout(os.environ)
     context = tag_context(checkout, os.environ, ref=ref)
     plan = make_plan(
@@ -63,11 +69,12 @@ def run(
         platforms=project.promised(wanted, destination),
         engines=engines,
         destination=destination,
+        also=also,
         tags=[str(each) for each in words.tags(tag)],
         revision=checkout.revision() or context.sha or None,
         context=context,
     )
-    again = [*([f"--to={to}"] if to else []), *(f"--tag={value}" for value in tag)]
+    again = [*(f"--to={value}" for value in to), *(f"--tag={value}" for value in tag)]
     again += [f"--ref={ref}"] if ref else []
     again += [f"--records={records}"] if records else []
     again += ["--force"] if force else []

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from anyarch.cli.output import UNKNOWN, seconds, size, table
 from anyarch.release.config import LAYOUT_PREFIX
-from anyarch.release.writes import own_writes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from anyarch.oci.platforms import Platform
     from anyarch.oci.write import Write
+    from anyarch.release.assemble import Assembly
     from anyarch.release.promote import Promotion
-    from anyarch.release.publish import Release, ReleasedChild, TagResult
+    from anyarch.release.released import Release, ReleasedChild, TagResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +28,16 @@ class Built:
 
 
 def lines(
-    release: Release, *, built: Mapping[Platform, Built] | None = None, insecure: Collection[str] = ()
+    done: Assembly, *, built: Mapping[Platform, Built] | None = None, insecure: Collection[str] = ()
 ) -> list[str]:
-    """The release as text.
+    """The release as text: its platforms, then each destination.
 
     Args:
-        release: What was merged.
+        done: What was merged.
         built: What this run built itself; None where merging was all it did.
         insecure: Registries without TLS: the way back needs to know them too.
     """
+    release = done.release
     head = ["PLATFORM", "BUILT", "SECONDS", "SIZE", "DIGEST"]
     rows = [_row(child, built or {}) for child in release.children]
     rows += [[str(platform), "missing (optional)", "-", "-", "-"] for platform in release.missing]
@@ -47,23 +48,23 @@ def lines(
             row.insert(2, built[platform].engine if platform in built else "(earlier run)")
     return [
         *table(head, rows, right=("SECONDS", "SIZE")),
-        "",
-        f"index  {release.repository}@{release.digest}{_action(release.index_action)}",
-        *way_back(release, insecure=insecure),
+        *(line for each in done.releases for line in _destination_lines(each, insecure)),
     ]
 
 
 def document(
-    release: Release,
+    done: Assembly,
     *,
     built: Mapping[Platform, Built] | None = None,
     insecure: Collection[str] = (),
-    writes: Sequence[Write] | None = None,
 ) -> dict[str, object]:
     """The release for programs. Sizes are bytes to download, times seconds, null where unknown.
 
     ``index`` is the text whose bytes have the digest; ``writes`` were made, or would be on a dry run.
+    ``repository``, ``index_action`` and ``tags`` are the first destination's, ``destinations`` are all;
+    ``writes``, ``undo`` and ``warnings`` are of all.
     """
+    release = done.release
     return {
         "schema": 1,
         "repository": release.repository,
@@ -72,31 +73,21 @@ def document(
         "size": release.index.size,
         "index": release.index.raw.decode(),
         "index_action": release.index_action,
-        "writes": [
-            {
-                "action": each.action,
-                "what": None if each.what is None else str(each.what),
-                "where": each.where,
-                "from": each.source or None,
-                "size": each.size,
-            }
-            for each in (own_writes([release]) if writes is None else writes)
-        ],
+        "writes": [_write(each) for each in done.writes],
         "dry_run": release.dry_run,
-        "platforms": [
-            {
-                "platform": str(child.platform),
-                "digest": str(child.digest),
-                "execution": child.execution,
-                "seconds": _seconds(child, built or {}),
-                "size": child.total_bytes,
-                "attestations": child.attestations,
-                "engine": built[child.platform].engine if built and child.platform in built else None,
-            }
-            for child in release.children
-        ],
+        "platforms": [_platform(child, built or {}) for child in release.children],
         "missing": [str(platform) for platform in release.missing],
         **tag_fields(release, insecure=insecure),
+        "undo": [command for each in done.releases for command in undo_commands(each, insecure)],
+        "warnings": [word for each in done.releases for word in each.warnings],
+        "destinations": [
+            {
+                "repository": each.repository,
+                "index_action": each.index_action,
+                **tag_fields(each, insecure=insecure),
+            }
+            for each in done.releases
+        ],
     }
 
 
@@ -141,6 +132,36 @@ def undo_commands(release: Release | Promotion, insecure: Collection[str] = ()) 
         for each in _moved(release)
         if each.previous is not None
     ]
+
+
+def _destination_lines(release: Release, insecure: Collection[str]) -> list[str]:
+    return [
+        "",
+        f"index  {release.repository}@{release.digest}{_action(release.index_action)}",
+        *way_back(release, insecure=insecure),
+    ]
+
+
+def _write(write: Write) -> dict[str, object]:
+    return {
+        "action": write.action,
+        "what": None if write.what is None else str(write.what),
+        "where": write.where,
+        "from": write.source or None,
+        "size": write.size,
+    }
+
+
+def _platform(child: ReleasedChild, built: Mapping[Platform, Built]) -> dict[str, object]:
+    return {
+        "platform": str(child.platform),
+        "digest": str(child.digest),
+        "execution": child.execution,
+        "seconds": _seconds(child, built),
+        "size": child.total_bytes,
+        "attestations": child.attestations,
+        "engine": built[child.platform].engine if child.platform in built else None,
+    }
 
 
 def _seconds(child: ReleasedChild, built: Mapping[Platform, Built]) -> float | None:

@@ -11,39 +11,41 @@ from anyarch.release.labels import PREFIX
 from anyarch.release.matrix import github_matrix
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from anyarch.oci.digest import Digest
     from anyarch.release.plan import Plan
 
 
-def plan_outputs(plan: Plan, *, source: str, insecure: bool) -> dict[str, str]:
+def plan_outputs(plan: Plan, *, source: str, insecure: Collection[str]) -> dict[str, str]:
     """The outputs of ``anyarch plan --format github``.
 
-    That a registry has no TLS is said twice: dagger's flag is a boolean, ``merge`` wants to know which one.
+    That a registry has no TLS is said twice: dagger's flag is a boolean about where builds push to, ``merge``
+    wants to know which ones, of all destinations.
 
     Args:
         plan: The plan.
         source: The build context as a path from where the build jobs start: what ``--source`` gets.
-        insecure: Whether the destination's registry is spoken to without TLS.
+        insecure: Registries that are spoken to without TLS.
 
     Raises:
-        UsageError: the destination is an OCI layout, which jobs on different machines cannot share.
+        UsageError: a destination is an OCI layout, which jobs on different machines cannot share.
     """
-    if plan.destination.startswith(LAYOUT_PREFIX):
+    for folder in (each for each in plan.destinations if each.startswith(LAYOUT_PREFIX)):
         raise UsageError(
-            f"{plan.destination} is a folder of one machine, but each platform is built on another",
+            f"{folder} is a folder of one machine, but each platform is built on another",
             hint="give a repository: --to HOST/PATH, or `image` in anyarch.toml",
-            destination=plan.destination,
+            destination=folder,
         )
+    hosts = list(dict.fromkeys(each.partition("/")[0] for each in plan.destinations))
     return {
         "matrix": json.dumps(github_matrix(plan), separators=(",", ":")),
         "destination": plan.destination,
         "source": source,
         "tags": " ".join(plan.tags),
         "version": plan.build.labels.get(f"{PREFIX}version", ""),
-        "insecure": "true" if insecure else "false",
-        "insecure-registry": plan.destination.partition("/")[0] if insecure else "",
+        "insecure": "true" if hosts[0] in insecure else "false",
+        "insecure-registry": " ".join(host for host in hosts if host in insecure),
     }
 
 

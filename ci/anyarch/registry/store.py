@@ -19,6 +19,7 @@ from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Image, Index, Manifest
 from anyarch.oci.media_type import ACCEPTED_MANIFESTS, IMAGE_TYPES, INDEX_TYPES
 from anyarch.registry.client import Client, Options
 from anyarch.registry.deletion import delete_manifest
+from anyarch.registry.places import as_registry
 from anyarch.registry.requests import Request, RequestCounter
 from anyarch.registry.retry import RetryableError
 from anyarch.registry.tags import list_tags
@@ -136,8 +137,9 @@ class RegistryStore:
     async def copy_blob(self, blob: Descriptor, source: Store) -> bool:
         """Bring a blob here from ``source`` (mounted where possible); False if it was here already."""
         mounted_from = ""
-        if isinstance(source, RegistryStore) and source.client.origin == self.client.origin:
-            mounted_from = source.repository.path
+        origin = as_registry(source)
+        if origin is not None and origin.client.origin == self.client.origin:
+            mounted_from = origin.repository.path
         return await self._transfer.upload(blob, lambda: source.stream_blob(blob), mounted_from=mounted_from)
 
     async def tags(self) -> list[str]:

@@ -26,6 +26,7 @@ CONFIG_MAX_CHARACTERS: Final = 256 * 1024
 DEFAULT_TIMEOUT_SECONDS: Final = 2 * 60 * 60
 TIMEOUT_MAX_SECONDS: Final = 24 * 60 * 60
 LAYOUT_PREFIX: Final = "oci:"
+ALSO_MAX: Final = 31
 CONFIG_NAME: Final = "anyarch.toml"
 
 _FALLBACKS: Final = get_args(Fallback)
@@ -66,18 +67,24 @@ class PlatformSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A whole ``anyarch.toml``. ``image`` is a repository or ``oci:DIR``.
+    """A whole ``anyarch.toml``. ``image`` is a repository or ``oci:DIR``, ``also`` are further ones.
 
     ``oci_labels``: what the commit tells of an image is written on it. ``tags`` None: there are no rules.
     """
 
     image: str | None = None
+    also: tuple[str, ...] = ()
     build: BuildSettings = field(default_factory=BuildSettings)
     platforms: tuple[PlatformSettings, ...] = ()
     oci_labels: bool = True
     tags: TagRules | None = None
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict, hash=False)
     timeout_seconds: int = DEFAULT_TIMEOUT_SECONDS
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """Where the images go, the first one first; none: nothing is said."""
+        return (self.image, *self.also) if self.image else ()
 
     @property
     def insecure_registries(self) -> tuple[str, ...]:
@@ -108,6 +115,7 @@ def parse_config(text: str, *, path: str) -> Config:
     build = fields.table("build")
     config = Config(
         image=fields.parsed_or_none("image", parse_destination),
+        also=read_also(fields),
         timeout_seconds=_timeout(build),
         oci_labels=build.flag("oci-labels", default=True),
         build=read_build(build),
@@ -115,6 +123,8 @@ def parse_config(text: str, *, path: str) -> Config:
         tags=_tags(fields),
         registries=read_registries(fields.table("registries")),
     )
+    if config.also and config.image is None:
+        fields.problem("also", "further destinations need a first one: set image as well")
     fields.end()
     _check_labels(config.build, fields)
     raise_problems(fields.problems, path=path)
@@ -132,6 +142,17 @@ def parse_destination(text: str) -> str:
             raise UsageError(f"{text!r} names no directory", hint="expected oci:DIR, for example oci:dist")
         return text
     return str(Repository.parse(text))
+
+
+def read_also(fields: Fields) -> tuple[str, ...]:
+    """Read the further destinations, from the configuration or a plan."""
+    found = []
+    for text in fields.texts("also", most=ALSO_MAX):
+        try:
+            found.append(parse_destination(text))
+        except UsageError as error:
+            fields.problem("also", f"{error.what}{f' ({error.hint})' if error.hint else ''}")
+    return tuple(found)
 
 
 def parse_duration(text: str) -> int:

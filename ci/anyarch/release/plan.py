@@ -19,6 +19,7 @@ from anyarch.release.config import (
     PlatformSettings,
     parse_destination,
     parse_engine_word,
+    read_also,
     read_build,
 )
 from anyarch.release.fields import Fields
@@ -52,13 +53,22 @@ class PlannedPlatform:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What will be built and where it goes. ``destination`` is a repository or ``oci:DIR``."""
+    """What will be built and where it goes. ``destination`` is a repository or ``oci:DIR``.
+
+    ``also`` are further ones, which get the release from there.
+    """
 
     destination: str
     platforms: tuple[PlannedPlatform, ...]
     tags: tuple[str, ...] = ()
     build: BuildSettings = field(default_factory=BuildSettings)
     revision: str | None = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """All of them, the one that builds push to first."""
+        return (self.destination, *self.also)
 
     @cached_property
     def digest(self) -> Digest:
@@ -82,6 +92,7 @@ class Plan:
             "schema": PLAN_SCHEMA,
             "digest": str(self.digest),
             "destination": self.destination,
+            "also": list(self.also),
             "tags": list(self.tags),
             "revision": self.revision,
             "build": _build_fields(self.build),
@@ -119,6 +130,7 @@ class Plan:
         written = fields.parsed("digest", Digest.parse)
         plan = cls(
             destination=fields.parsed("destination", parse_destination),
+            also=read_also(fields),
             tags=tuple(fields.texts("tags", most=TAGS_MAX)),
             revision=fields.parsed_or_none("revision", parse_revision),
             build=read_build(fields.table("build")),
@@ -140,6 +152,7 @@ def make_plan(
     platforms: Sequence[Platform] = (),
     engines: Mapping[Platform, str] | None = None,
     destination: str | None = None,
+    also: Sequence[str] = (),
     tags: Sequence[str] = (),
     revision: str | None = None,
     context: Context | None = None,
@@ -151,7 +164,8 @@ def make_plan(
         platforms: ``--platform``. Where the file names platforms they are the set, and the flag only
             chooses among them (``select``); else the flag is the set.
         engines: ``--engine``: the URL that serves a platform.
-        destination: ``--to``.
+        destination: ``--to``, in place of all that the file says of destinations.
+        also: Further ones.
         tags: ``--tag``: they count in place of what the file's rules give.
         revision: The commit that is built, if known.
         context: What happened to which commit: what tag rules and labels are made of.
@@ -175,6 +189,7 @@ def make_plan(
     computed = tags_of(config, context)
     return Plan(
         destination=parse_destination(destination or config.image or DEFAULT_DESTINATION),
+        also=tuple(map(parse_destination, also)) if destination else config.also,
         tags=tuple(dict.fromkeys(str(Tag.parse(tag)) for tag in (tags or computed.names))),
         build=described(config, context, version=computed.version, revision=revision),
         revision=revision,

@@ -154,7 +154,7 @@ def test_our_own_files_are_no_part_of_the_context(
     from pathlib import Path as RelativePath
 
     assert app.is_dir()
-    assert Project(RelativePath("app"), Config()).excluded(destination) == expected
+    assert Project(RelativePath("app"), Config()).excluded([destination]) == expected
 
 
 def test_a_part_of_the_last_plan_does_not_shrink_it(app: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from anyarch.errors import UsageError
@@ -22,7 +23,7 @@ A_PLAN = Plan(
 
 
 def test_the_matrix_is_one_job_per_platform() -> None:
-    outputs = plan_outputs(A_PLAN, source="app/web", insecure=False)
+    outputs = plan_outputs(A_PLAN, source="app/web", insecure=())
     jobs = json.loads(outputs.pop("matrix"))["include"]
     assert [(job["platform"], job["slug"], job["runner"], job["required"]) for job in jobs] == [
         ("linux/amd64", "linux-amd64", "ubuntu-latest", True),
@@ -39,15 +40,34 @@ def test_the_matrix_is_one_job_per_platform() -> None:
 
 
 def test_an_insecure_registry_is_said_as_dagger_and_as_merge_read_it() -> None:
-    outputs = plan_outputs(A_PLAN, source=".", insecure=True)
+    outputs = plan_outputs(A_PLAN, source=".", insecure=["registry.example.com"])
     assert outputs["insecure"] == "true"
     assert outputs["insecure-registry"] == "registry.example.com"
 
 
-def test_a_layout_cannot_be_shared_by_jobs() -> None:
-    plan = Plan(destination="oci:dist", platforms=A_PLAN.platforms)
+def test_every_insecure_registry_among_the_destinations_is_said_to_merge() -> None:
+    also = ("far.example.com/web", "tls.example.com/web", "far.example.com/other")
+    insecure = ["far.example.com", "stranger.example.com"]
+    outputs = plan_outputs(replace(A_PLAN, also=also), source=".", insecure=insecure)
+    assert (outputs["insecure"], outputs["insecure-registry"]) == ("false", "far.example.com")
+    outputs = plan_outputs(
+        replace(A_PLAN, also=also), source=".", insecure=[*insecure, "registry.example.com"]
+    )
+    assert outputs["insecure"] == "true"
+    assert outputs["insecure-registry"] == "registry.example.com far.example.com"
+
+
+@pytest.mark.parametrize(
+    ("destination", "also"),
+    [
+        pytest.param("oci:dist", (), id="the only destination"),
+        pytest.param("registry.example.com/team/web", ("oci:dist",), id="a further one"),
+    ],
+)
+def test_a_layout_cannot_be_shared_by_jobs(destination: str, also: tuple[str, ...]) -> None:
+    plan = Plan(destination=destination, also=also, platforms=A_PLAN.platforms)
     with pytest.raises(UsageError, match="oci:dist is a folder of one machine") as caught:
-        plan_outputs(plan, source=".", insecure=False)
+        plan_outputs(plan, source=".", insecure=())
     assert "--to" in caught.value.hint
 
 

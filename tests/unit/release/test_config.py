@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 FULL = """
 image = "registry.example.com/shop/api"
+also = ["123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/api", "oci:dist"]
 
 [build]
 context = "app"
@@ -62,7 +63,11 @@ insecure = false
 
 def test_every_key_arrives() -> None:
     config = parse_config(FULL, path="anyarch.toml")
-    assert config.image == "registry.example.com/shop/api"
+    assert config.destinations == (
+        "registry.example.com/shop/api",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/api",
+        "oci:dist",
+    )
     assert config.build == BuildSettings(
         context="app",
         dockerfile="docker/Dockerfile",
@@ -96,7 +101,13 @@ def test_an_empty_file_is_a_configuration() -> None:
             "[build]\ntaget = 'x'", "build.taget: unknown key; did you mean target?", id="nested key"
         ),
         pytest.param("[platfroms]", "did you mean platforms?", id="misspelt table"),
-        pytest.param("zzz = 1", "known here: build, image, platforms, registries, tags", id="no near key"),
+        pytest.param('also = ["oci:far"]', "need a first one", id="further destinations alone"),
+        pytest.param(
+            'image = "oci:a"\nalso = ["a b"]', "also: 'a b' is not a repository", id="no destination"
+        ),
+        pytest.param(
+            "zzz = 1", "known here: also, build, image, platforms, registries, tags", id="no near key"
+        ),
         pytest.param("image = 3", "image: expected a string, got 3", id="number for a string"),
         pytest.param("image = ''", "image: empty", id="empty value"),
         pytest.param("image = 'oci:'", "names no directory", id="layout without directory"),

@@ -69,6 +69,20 @@ def test_flags_override_the_file() -> None:
     assert (plan.destination, plan.tags, plan.revision) == ("oci:out", ("2",), "abc")
 
 
+def test_further_destinations_are_the_files_unless_a_flag_names_one() -> None:
+    """Whoever says where to on the command line says all of it: nothing goes elsewhere besides."""
+    file = replace(FILE, image="a.example.com/api", also=("b.example.com/api",))
+    assert make_plan(file).destinations == ("a.example.com/api", "b.example.com/api")
+    assert make_plan(file, destination="oci:out").destinations == ("oci:out",)
+    plan = make_plan(file, destination="oci:out", also=["c.example.com/api"])
+    assert plan.destinations == ("oci:out", "c.example.com/api")
+
+
+def test_another_further_destination_leaves_finished_images_good() -> None:
+    plan = a_plan()
+    assert replace(plan, also=("far.example.com/api",)).digest == plan.digest
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -160,6 +174,7 @@ platforms = st.sampled_from(["linux/amd64", "linux/arm64", "linux/arm/v6", "linu
 plans = st.builds(
     Plan,
     destination=st.sampled_from(["oci:dist", "oci:a b", "registry.example.com/shop/api"]),
+    also=st.lists(st.sampled_from(["oci:far", "far.example.com/shop/api"]), max_size=2).map(tuple),
     tags=st.lists(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,9}", fullmatch=True), max_size=3).map(tuple),
     revision=st.none() | st.from_regex(r"[0-9a-f]{7,40}", fullmatch=True),
     build=st.builds(
