@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from anyarch.engine.call import PASSWORD_VARIABLE, Call
 from anyarch.errors import BuildTimeoutError, CannotRunError, EngineError
 
 if TYPE_CHECKING:
     from anyarch.engine.failure import Transcript
+
+OUTPUT_MAX_CHARACTERS: Final = 4 * 1024**2  # printed by the client; a trial keeps the last 64 Ki
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +46,21 @@ class TrialCall(Call):
     def kind(self) -> type[EngineError]:
         """The class of a failure whose cause is not known."""
         return CannotRunError
+
+    @property
+    def output_max_characters(self) -> float:
+        """The Dagger client keeps all of it, forty times over: 25 MB that it printed took it 1 GB."""
+        return OUTPUT_MAX_CHARACTERS
+
+    def flooded(self) -> CannotRunError:
+        """The error that says that the command printed too much to be let go on."""
+        most = OUTPUT_MAX_CHARACTERS // 1024**2
+        return CannotRunError(
+            f"{self.platform}: the command was ended: it said more than {most} MiB",
+            hint=f"give it less to say, or a file to say it to; see {self.log}",
+            platform=str(self.platform),
+            log=str(self.log),
+        )
 
     def words(self) -> list[str]:
         """The function and its flags. The password is named, not told: arguments are public."""

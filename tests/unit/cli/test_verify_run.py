@@ -100,6 +100,18 @@ def test_a_command_that_fails_is_run_everywhere_and_its_words_are_harmless(
     assert "    no \\x1b[31msuch\\x9b thing\n" in told.out
 
 
+def test_a_command_that_floods_is_ended_with_one_clear_message(
+    bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anyarch.engine.trial.OUTPUT_MAX_CHARACTERS", 1024**2)
+    bench.dagger.plays({ARM: {"says": ["16  : [1s] | " + "y" * 2**20] * 2, "sleeps": 60, "stubborn": True}})
+    assert bench.verify("--run", "app", "--run-timeout", "50s") == 38
+    said = capsys.readouterr().err
+    assert "linux/arm64: the command was ended: it said more than 1 MiB" in said
+    (kept,) = (bench.folder / "scratch").rglob("log")
+    assert kept.stat().st_size < 1.2 * 1024**2
+
+
 def test_programs_get_one_document_and_a_log_whatever_happened(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
