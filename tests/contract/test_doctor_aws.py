@@ -12,6 +12,7 @@ from anyarch.registry.aws_policy import JOBS, needs
 from anyarch.registry.ecr_host import EcrHost
 
 from tests.fake_ecr import ACCOUNT, HOST, PASSWORD_PREFIX, SECRET_KEY, SESSION_TOKEN, FakeEcr
+from tests.fake_ecr_public import ALIAS
 from tests.unit.release.test_schemas import validator
 
 if TYPE_CHECKING:
@@ -127,13 +128,26 @@ def test_what_a_job_can_do_without_is_no_failure(ecr: FakeEcr, doctor: Doctor) -
 
 
 def test_a_repository_that_is_missing_is_not_made(ecr: FakeEcr, doctor: Doctor) -> None:
-    """Permissions are told all the same: they are asked for by name."""
+    """Other permissions are told all the same. A push could make one, where the account has it so."""
     lines = doctor()
     assert (lines["repository"]["verdict"], doctor.status) == ("fail", 40)
     assert "--region eu-west-1 --repository-name shop/api" in lines["repository"]["advice"]
-    assert (lines["build"]["verdict"], lines["create"]["verdict"]) == ("ok", "unknown")
-    assert ecr.operations("CreateRepository") == 0
+    assert (lines["build"]["verdict"], lines["create"]["verdict"]) == ("unknown", "unknown")
+    assert lines["build"]["found"].endswith("without doing it: InitiateLayerUpload, PutImage")
+    writing = ("CreateRepository", "InitiateLayerUpload", "PutImage")
+    assert [each for each in writing if ecr.operations(each)] == []
+    ecr.deny("ecr:UploadLayerPart")
+    assert "not allowed: UploadLayerPart" in doctor()["build"]["found"]
     assert ecr.registries == {}
+
+
+def test_who_may_not_look_is_told_so(ecr: FakeEcr, doctor: Doctor) -> None:
+    ecr.create("shop/api")
+    ecr.deny("ecr:BatchGetImage", "ecr:BatchCheckLayerAvailability")
+    lines = doctor()
+    assert lines["repository"]["verdict"] == "unknown"
+    assert "is there cannot be told: " in lines["repository"]["found"]
+    assert (lines["merge"]["verdict"], doctor.status) == ("fail", 40)
 
 
 def test_a_repository_that_anyarch_will_make_need_not_be_there(
@@ -407,9 +421,12 @@ def test_what_counts_before_aws_is_said(
 
 
 def test_in_ecr_public_reading_needs_no_permission(ecr: FakeEcr, doctor: Doctor) -> None:
-    ecr.create("api", host="public.ecr.aws")
+    ecr.create(f"{ALIAS}/api", host="public.ecr.aws")
+    subject = f"public.ecr.aws/{ALIAS}/api"
+    lines = doctor(subject=subject)
+    assert (lines["registry"]["verdict"], doctor.status) == ("ok", 0)
     ecr.deny("ecr-public:PutImage")
-    lines = doctor("--job", "merge", subject="public.ecr.aws/shop/api")
+    lines = doctor("--job", "merge", subject=subject)
     assert "not allowed: PutImage" in lines["merge"]["found"]
     assert "BatchGetImage" not in lines["merge"]["found"]
     assert '"Resource": "arn:aws:ecr-public::*:repository/api"' in lines["merge"]["advice"]

@@ -15,7 +15,7 @@ from anyarch.registry.doctor_aws_lifecycle import configured, lifecycle_line, re
 from anyarch.registry.doctor_aws_words import job_line
 from anyarch.registry.ecr_advice import missing_advice
 from anyarch.registry.ecr_host import EcrHost
-from anyarch.registry.ecr_probe import NO_REPOSITORY, Permission, ask
+from anyarch.registry.ecr_probe import NEEDS_REPOSITORY, NO_REPOSITORY, Permission, ask
 from anyarch.registry.ecr_repository import HISTORY_TAGS
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 _USUAL: Final[tuple[Job, ...]] = ("build", "merge")
 _SECONDS: Final = 70.0  # longer than one question to AWS may take, which ends in words of its own
 _JOB_SECONDS: Final = 2 * _SECONDS
-# What tells most cheaply whether a repository is there, with a permission that every job has.
+# What tells whether a repository is there: the first is allowed to every job; in ECR Public there is no such.
 _LOOK: Final = "BatchGetImage"
-_LOOK_PUBLIC: Final = "BatchCheckLayerAvailability"
+_LOOK_TOO: Final = "BatchCheckLayerAvailability"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +187,12 @@ class AwsRepositoryDoctor:
         return f"there is one of that name in {region}: did you mean {other.host}/{self.wanted.path}?"
 
     async def _looked(self) -> Permission:
-        return await self._ask(_LOOK_PUBLIC if self.wanted.where.is_public else _LOOK)
+        """The first answer that tells whether the repository is there, else the last that does not."""
+        if not self.wanted.where.is_public:
+            looked = await self._ask(_LOOK)
+            if looked.answer == "allowed":
+                return looked
+        return await self._ask(_LOOK_TOO)
 
     async def _exists(self) -> bool | None:
         """Whether the repository is there; None if that cannot be told."""
@@ -203,7 +208,7 @@ class AwsRepositoryDoctor:
 
     async def _ask(self, action: str) -> Permission:
         """Ask each question once, one after the other, as AWS counts them."""
-        exists = action == "CreateRepository" and await self._exists() is True
+        exists = action in NEEDS_REPOSITORY and await self._exists() is True
         async with self._asking:
             if action not in self._asked:
                 self._asked[action] = await self._ask_at(self.wanted.where, action, exists=exists)

@@ -104,6 +104,11 @@ def _delete(client: Any, at: Mapping[str, str]) -> object:  # noqa: ANN401  as a
     return client.batch_delete_image(imageIds=[{"imageDigest": str(_NO_IMAGE)}], **at)
 
 
+def _create_again(client: Any, at: Mapping[str, str]) -> object:  # noqa: ANN401  as above
+    """Of a repository that is there: refused, as a name is given only once."""
+    return client.create_repository(**at)
+
+
 _QUESTIONS: Final[dict[str, Callable[[Any, Mapping[str, str]], object]]] = {
     "BatchGetImage": _batch_get,
     "GetDownloadUrlForLayer": _download,
@@ -115,9 +120,12 @@ _QUESTIONS: Final[dict[str, Callable[[Any, Mapping[str, str]], object]]] = {
     "ListImages": _list,
     "DescribeImages": _describe,
     "BatchDeleteImage": _delete,
+    "CreateRepository": _create_again,
 }
-# Asked only of a repository that is there: elsewhere it would make one.
-_CREATE: Final = "CreateRepository"
+# Asked only where the repository is there for sure. Elsewhere the first would make one, and so would the
+# others where a creation template says so:
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-creation-templates.html
+NEEDS_REPOSITORY: Final = frozenset({"CreateRepository", "InitiateLayerUpload", "PutImage"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,9 +163,7 @@ def ask(account: Account, path: str, action: str, *, exists: bool) -> Permission
     if not where.is_public:
         at["registryId"] = where.account
     question = _QUESTIONS.get(action)
-    if action == _CREATE and exists:
-        question = _create_again
-    if question is None:
+    if question is None or (action in NEEDS_REPOSITORY and not exists):
         return Permission(action=action, answer="unknown")
     try:
         account.call(f"{where.service}:{action}", lambda client: question(client, at))
@@ -173,8 +179,3 @@ def ask(account: Account, path: str, action: str, *, exists: bool) -> Permission
 
 def _code(error: RegistryError) -> str:
     return str(error.facts.get("code", ""))
-
-
-def _create_again(client: Any, at: Mapping[str, str]) -> object:  # noqa: ANN401  as above
-    """Of a repository that is there: refused, as a name is given only once."""
-    return client.create_repository(**at)
