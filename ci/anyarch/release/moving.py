@@ -145,8 +145,9 @@ def _everywhere(
 ) -> RegistryError:
     """The same error, saying what became of every tag in every place, and what finishes or undoes it."""
     every = [_Move(place, tag) for place in places for tag in place.before]
-    left = [each for each in every if each not in {*moved, *unsure}]
-    if not moved and not unsure:
+    touched = [*moved, *unsure]
+    left = [each for each in every if str(each) not in set(map(str, touched))]
+    if not touched:
         words = f"no tag was moved at any of the {len(places)} destinations; do the same again to finish"
         return _with_hint(error, words, moved=[], not_moved=list(map(str, left)), unsure=[])
     lines = [
@@ -154,7 +155,6 @@ def _everywhere(
         for what, tags in (("moved", moved), ("moved or not, it did not say", unsure), ("not moved", left))
         if tags
     ]
-    touched = [*moved, *unsure]
     lines.append("do the same again to finish; or undo what was moved:")
     lines += [f"  anyarch rollback {each} --to={each.previous}" for each in touched if each.previous]
     lines += [f"  {each} is new: delete it there" for each in touched if not each.previous]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,6 +24,7 @@ async def in_parallel(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     handles a ``RegistryError`` here as everywhere.
     """
     if len(calls) == 1:
+        await anyio.lowlevel.checkpoint_if_cancelled()  # as a group of tasks would: nothing begins then
         return [await calls[0]()]
     results: list[T | None] = [None] * len(calls)
     failures: list[Exception] = []
