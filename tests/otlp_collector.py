@@ -12,7 +12,7 @@ import re
 import threading
 from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 from urllib.parse import unquote_to_bytes
 
 if TYPE_CHECKING:
@@ -88,14 +88,13 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    server: _Server
-
     def do_POST(self) -> None:
+        server = cast("_Server", self.server)
         body = self._body()
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        self.server.headers.update({name.lower(): value for name, value in self.headers.items()})
-        self.server.received[self.path.rpartition("/")[2]].append(body)
+        server.headers.update({name.lower(): value for name, value in self.headers.items()})
+        server.received[self.path.rpartition("/")[2]].append(body)
         self.send_response(200)
         self.send_header("Content-Type", "application/x-protobuf")
         self.send_header("Content-Length", "0")

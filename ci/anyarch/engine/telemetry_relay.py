@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import httpx2
 
@@ -61,20 +61,19 @@ class Relay(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Relay
     protocol_version = "HTTP/1.1"
-    timeout = _SECONDS
+    timeout: float | None = _SECONDS
 
     def do_POST(self) -> None:
         """One message, of at most 64 MiB."""
-        kind = self.path.removeprefix("/")
+        relay, kind = cast("Relay", self.server), self.path.removeprefix("/")
         size = int(self.headers.get("Content-Length") or -1)
-        if kind not in self.server.targets or not 0 <= size <= _BODY_MAX_BYTES:
+        if kind not in relay.targets or not 0 <= size <= _BODY_MAX_BYTES:
             self.send_error(400)
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
         kept = {name: value for name, value in headers.items() if name not in _NOT_SENT_ON}
-        status, said = self.server.send_on(kind, kept, self.rfile.read(size))
+        status, said = relay.send_on(kind, kept, self.rfile.read(size))
         self.send_response(status)
         self.send_header("Content-Type", "application/x-protobuf")
         self.send_header("Content-Length", str(len(said)))
