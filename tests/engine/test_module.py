@@ -230,11 +230,14 @@ async def test_release_builds_and_tags_everything_on_one_engine(client: Client) 
     repository = f"{client.registry}/test/released"
     words = ["release", "--source=examples/static", "--platform=linux/386", "--platform=linux/arm64"]
     words += [f"--repository={repository}", "--insecure", "--tag=1.0", "--tag=latest"]
+    words += ["--annotation=com.example.team=shop"]
     report = await client.calls(*words, "report")
     async with open_store(repository, insecure=[client.registry]) as store:
         index = await store.get(Tag("latest"))
         assert isinstance(index, Index)
         assert {str(child.platform) for child in index.images} == {"linux/386", "linux/arm64"}
+        children = [await store.get(child.digest) for child in index.images]
+        assert all(each.annotations["com.example.team"] == "shop" for each in (index, *children))
         assert {"1.0", "latest"} <= {*await store.tags()}
     assert str(index.digest) in report
 

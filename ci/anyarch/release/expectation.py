@@ -40,14 +40,15 @@ class Expectation:
         plan: Plan | None = None,
         platforms: Sequence[PlannedPlatform] | None = None,
         mixed: bool = False,
+        annotations: Mapping[str, str] | None = None,
     ) -> Expectation:
-        """What a plan expects, or without one a set of platforms.
+        """What a plan expects, or without one a set of platforms, and annotations for the index.
 
         Raises:
             UsageError: both are given and name different platforms.
         """
         if plan is None:
-            return cls(repository=repository, platforms=platforms, mixed=mixed)
+            return cls(repository=repository, platforms=platforms, mixed=mixed, annotations=annotations or {})
         planned = {each.platform for each in plan.platforms}
         named = planned if platforms is None else {each.platform for each in platforms}
         if named != planned:

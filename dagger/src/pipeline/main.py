@@ -7,6 +7,7 @@ from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Reference
 from anyarch.release import publish
 from anyarch.release.assemble import Order
+from anyarch.release.expectation import Expectation
 from anyarch.release.ledger import Mover
 from anyarch.release.plan import Plan
 from anyarch.release.record import read_records
@@ -29,7 +30,9 @@ Dockerfile: TypeAlias = Annotated[str, Doc("The Dockerfile's path in the context
 Target: TypeAlias = Annotated[str, Doc("The stage to build; the last one if empty")]
 BuildArg: TypeAlias = Annotated[list[str] | None, Doc("NAME=VALUE for an ARG of the Dockerfile")]
 Label: TypeAlias = Annotated[list[str] | None, Doc("NAME=VALUE to write into the image's config")]
-Annotation: TypeAlias = Annotated[list[str] | None, Doc("NAME=VALUE to write into the image's manifest")]
+Annotation: TypeAlias = Annotated[
+    list[str] | None, Doc("NAME=VALUE to write into each image's manifest, and into an index")
+]
 Secret: TypeAlias = Annotated[
     list[dagger.Secret] | None, Doc("A secret for the build, such as env:NPM_TOKEN")
 ]
@@ -167,7 +170,8 @@ class Anyarch:
         )
         records = await published(recipe, [each.platform for each in expected], place)
         async with place.store() as store:
-            return Release.of(await publish.merge(store, records, expected=expected, tags=tags))
+            whole = Expectation.of(store.name, platforms=expected, annotations=recipe.annotations)
+            return Release.of(await publish.merge(store, records, expected=whole, tags=tags))
 
     @uncached
     @plainly

@@ -15,6 +15,7 @@ from anyarch.registry.layout import LayoutStore
 
 from tests.builders import upload
 from tests.layers import archive, folder, image_of, member
+from tests.unit.release.test_schemas import validator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +59,9 @@ def test_a_difference_is_status_36_and_is_told_as_a_result(
 
 def test_json_is_one_document_whatever_it_says(layout: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["diff", f"{layout}:old", f"{layout}:new", "--format", "json"]) == 36
-    assert json.loads(capsys.readouterr().out)["same"] is False
+    document = json.loads(capsys.readouterr().out)
+    validator("diff").validate(document)
+    assert document["same"] is False
 
 
 def test_what_flags_leave_out_is_not_a_difference(layout: str) -> None:

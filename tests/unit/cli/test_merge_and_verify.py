@@ -16,6 +16,7 @@ from anyarch.release.plan import make_plan
 
 from tests.builders import an_image, upload
 from tests.fake_dagger import a_record
+from tests.unit.release.test_schemas import validator
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,6 +178,7 @@ def test_verify_tells_what_it_read(work: Path, capsys: pytest.CaptureFixture[str
     ]
     assert run([*words, "--format", "json"]) == 0
     document = json.loads(capsys.readouterr().out)
+    validator("verify").validate(document)
     assert [each["digest"] for each in document["platforms"]] == [str(AMD.digest), str(ARM.digest)]
     assert run(["verify", f"oci:dist@{head.digest}"]) == 0
 

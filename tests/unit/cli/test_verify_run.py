@@ -22,6 +22,7 @@ from anyarch.release.verify import Verification, VerifiedChild
 from tests.builders import an_image, an_index, upload
 from tests.fake_dagger import FakeDagger, an_engine
 from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry
+from tests.unit.release.test_schemas import validator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +118,9 @@ def test_programs_get_one_document_and_a_log_whatever_happened(
 ) -> None:
     bench.dagger.plays({AMD: FAILS, ARM: CANNOT})
     assert bench.verify("--run", "app", "--format", "json") == 38
-    failed, not_run = (each["trial"] for each in json.loads(capsys.readouterr().out)["platforms"])
+    document = json.loads(capsys.readouterr().out)
+    validator("verify").validate(document)
+    failed, not_run = (each["trial"] for each in document["platforms"])
     assert (failed["exit_code"], failed["execution"], failed["error"]) == (3, "emulated", None)
     assert failed["output"] == "no \x1b[31msuch\x9b thing\n"
     assert (not_run["exit_code"], not_run["error"]) == (None, "CannotRunError")
@@ -132,7 +135,9 @@ def test_without_run_no_engine_is_needed_and_nothing_of_trials_is_told(
 ) -> None:
     assert bench.verify("--format", "json") == 0
     assert not bench.called()
-    assert "trial" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    validator("verify").validate(json.loads(shown))
+    assert "trial" not in shown
 
 
 def test_what_cannot_be_run_keeps_no_other_platform_from_being_run(

@@ -33,6 +33,7 @@ from tests.layers import (
     symlink,
 )
 from tests.memory_store import MemoryStore
+from tests.unit.release.test_schemas import validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,6 +204,7 @@ async def test_json_holds_everything() -> None:
         (await diff(image_of(BASE), changed(member("etc/os", b"x"), member("opt/y")))).to_json()
     )
     assert (document["a"], document["b"], document["same"]) == ("old", "new", False)
+    validator("diff").validate(document)
     (platform,) = document["platforms"]
     assert platform["paths"] == 8
     assert platform["differences"] == [

@@ -93,6 +93,12 @@ def test_the_index_says_what_was_emulated() -> None:
     assert index.manifests[0].annotations == {marks.EXECUTION: "emulated"}
 
 
+def test_an_index_can_be_annotated_without_a_plan() -> None:
+    wanted = {"com.example.team": "shop"}
+    index = decide(three(), Expectation.of(REPOSITORY, annotations=wanted)).index
+    assert wanted.items() <= index.annotations.items()
+
+
 def test_an_image_that_does_not_say_how_it_was_built_is_not_given_a_mark() -> None:
     index = decide([a_child(an_image(), plan=None)], Expectation.of(REPOSITORY)).index
     assert index.manifests[0].annotations == {}

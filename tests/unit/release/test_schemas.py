@@ -52,6 +52,14 @@ def test_the_schemas_name_exactly_the_keys_that_are_written() -> None:
     assert properties(RECORD) == set(json.loads(a_record(a_build("linux/386")).to_json()))
 
 
+def test_what_no_schema_knows_is_refused() -> None:
+    """A key that is added to a document, or taken away, must be added to its schema, or taken away."""
+    for name in ("diff", "doctor", "plan", "prune", "record", "verify"):
+        schema = cast("dict[str, Any]", validator(name).schema)
+        assert schema["additionalProperties"] is False, name
+        assert set(schema["required"]) <= set(schema["properties"]), name
+
+
 @pytest.mark.parametrize(
     "text",
     [
