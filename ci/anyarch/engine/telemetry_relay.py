@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import httpx2
 
@@ -62,7 +62,7 @@ class Relay(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    timeout: float | None = _SECONDS
+    timeout: ClassVar[float | None] = _SECONDS
 
     def do_POST(self) -> None:
         """One message, of at most 64 MiB."""
