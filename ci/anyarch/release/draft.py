@@ -107,6 +107,7 @@ async def make_draft(
         partial(missing_parts, store, children),
         partial(both, partial(is_there, store, index), partial(_ledger, store, index, before)),
     )
+    before |= await tag_states(store, ledger.elsewhere(before))
     decision = decide(with_missing(children, missing), expectation)
     for child in decision.children:
         tell(Event(action="read", subject=child.record.name, detail=str(child.record.image.digest)))

@@ -74,6 +74,11 @@ class Ledger:
                 found[tag] = None
         return found
 
+    def elsewhere(self, tags: Mapping[Tag, Digest | None]) -> list[Tag]:
+        """The tags that are not where their history knows them last: they may have moved just now."""
+        moves = {tag: self.histories[tag].moves for tag in tags if tag in self.histories}
+        return [tag for tag, known in moves.items() if known and known[-1].digest != tags[tag]]
+
     def refuse_older(self, name: str, before: Mapping[Tag, Digest | None], mover: Mover) -> None:
         """Let no older run move a tag away from a newer run's release.
 

@@ -20,6 +20,7 @@ from anyarch.release.ledger import (
     write_down,
 )
 from anyarch.release.moving import TagMoves, move_tags
+from anyarch.release.overtaken import give_back, overtaken
 from anyarch.release.parallel import both
 from anyarch.release.released import TagResult
 from anyarch.release.tag_order import in_order
@@ -108,7 +109,11 @@ async def promote(
             partial(read_back, store, manifest.digest, to_move),
             partial(read_again, store, ledger, to_move, mover),
         )
-        warnings = await write_down(store, now, moves, manifest.digest, mover)
+        given = await give_back(store, to_move, manifest.digest, mover, first=ledger, now=now)
+        ours = {tag: previous for tag, previous in moves.items() if tag not in given}
+        warnings = await write_down(store, now, ours, manifest.digest, mover)
+        if given:
+            raise overtaken(store.name, given, mover)
     return Promotion(
         repository=store.name,
         verification=verification,

@@ -14,6 +14,7 @@ from anyarch.release.expectation import Expectation
 from anyarch.release.gather import gather
 from anyarch.release.ledger import Mover, prepare, read_again, write_down
 from anyarch.release.moving import before_tags, move_tags
+from anyarch.release.overtaken import give_back, overtaken
 from anyarch.release.parallel import both, in_parallel
 from anyarch.release.released import Action, Event, Release, ReleasedChild, TagResult
 from anyarch.release.tagging import READ_BACK_DELAYS_SECONDS, read_back
@@ -136,9 +137,13 @@ async def _finish(draft: Draft, tell: Callable[[Event], None]) -> Release:
         partial(read_back, store, digest, draft.to_move),
         partial(read_again, store, draft.ledger, draft.to_move, mover),
     )
-    warnings = await write_down(store, ledger, draft.to_record, digest, mover)
+    given = await give_back(store, draft.to_move, digest, mover, first=draft.ledger, now=ledger)
+    ours = {tag: previous for tag, previous in draft.to_record.items() if tag not in given}
+    warnings = await write_down(store, ledger, ours, digest, mover)
     for warning in warnings:
         tell(Event(action="warning", subject=store.name, detail=warning))
+    if given:
+        raise overtaken(store.name, given, mover)
     return _written(draft, warnings)
 
 

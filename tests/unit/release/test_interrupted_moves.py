@@ -179,3 +179,83 @@ async def test_two_runs_one_behind_the_other_lose_no_entry() -> None:
     slow = Between(store.name, None, [], store.manifests, store.blobs, store.tagged)
     release = await merge(slow, records, tags=[LATEST])
     assert [digest for _, digest, _ in await moves(store)][-2:] == [build.digest, release.digest]
+
+
+NEWER = Move(digest=STRANGER.digest, previous=None, when=WHEN, by="merge", run=Run(9))
+
+
+def newer_run_comes(store: MemoryStore, before: History, *, at: tuple[str, str]) -> None:
+    """A newer run moves ``latest`` and writes that down, just before a call of ours."""
+
+    def meddle(name: str, subject: str) -> None:
+        if (name, subject) == at:
+            store.hook = None
+            store.plant(LATEST, STRANGER.manifest)
+            store.plant(history_tag(LATEST), before.after(NEWER).manifest())
+
+    store.hook = meddle
+
+
+async def test_a_newer_run_that_came_meanwhile_gets_its_tag_back() -> None:
+    store, records, _ = await two_releases()
+    await upload(store, STRANGER)
+    newer_run_comes(store, await read_history(store, LATEST), at=("put", "latest"))
+    with pytest.raises(OlderRunError, match="older than what came while it was publishing") as failed:
+        await merge(store, by_run(records, 8), tags=[FIXED, LATEST])
+    assert failed.value.offenders == (f"latest: points at {STRANGER.digest} of run 9 again",)
+    assert store.tagged[LATEST] == STRANGER.digest
+    assert FIXED in store.tagged, "nobody else wanted that one"
+    assert (await moves(store))[-1] == ("merge", STRANGER.digest, None)
+    store.calls.clear()
+    with pytest.raises(OlderRunError):
+        await merge(store, by_run(records, 8), tags=[FIXED, LATEST])
+    assert store.writes == []
+
+
+async def test_a_promotion_gives_a_newer_runs_tag_back_too() -> None:
+    store, _, (first, _) = await two_releases()
+    await upload(store, STRANGER)
+    newer_run_comes(store, await read_history(store, LATEST), at=("put", "latest"))
+    with pytest.raises(OlderRunError):
+        await promote(store, first, [LATEST], mover=Mover(by="promote", run=Run(8)))
+    assert store.tagged[LATEST] == STRANGER.digest
+
+
+@pytest.mark.parametrize(
+    ("run", "force"), [pytest.param(8, True, id="by force"), pytest.param(9, False, id="of the same run")]
+)
+async def test_who_may_move_it_keeps_what_it_moved(run: int, force: bool) -> None:
+    store, records, (_, second) = await two_releases()
+    await upload(store, STRANGER)
+    newer_run_comes(store, await read_history(store, LATEST), at=("put", "latest"))
+    release = await merge(store, by_run(records, run), tags=[LATEST], mover=Mover(force=force))
+    assert store.tagged[LATEST] == release.digest
+    assert [each[1] for each in await moves(store)][-3:] == [second, STRANGER.digest, release.digest]
+
+
+async def test_a_newer_release_that_was_deleted_since_is_not_given_back() -> None:
+    store, records, _ = await two_releases()
+    newer_run_comes(store, await read_history(store, LATEST), at=("put", "latest"))
+
+    release_of = merge(store, by_run(records, 8), tags=[LATEST])
+    real = store.get
+
+    async def get(target):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        if target == STRANGER.digest:
+            store.manifests.pop(target, None)
+        return await real(target)
+
+    store.get = get  # type: ignore[method-assign]
+    release = await release_of
+    assert store.tagged[LATEST] == release.digest
+
+
+async def test_a_newer_run_that_came_between_two_reads_is_seen_before_anything_moves() -> None:
+    """The tags are read first and the histories after them; between the two somebody moved a tag."""
+    store, records, _ = await two_releases()
+    await upload(store, STRANGER)
+    newer_run_comes(store, await read_history(store, LATEST), at=("get", str(history_tag(LATEST))))
+    store.calls.clear()
+    with pytest.raises(OlderRunError, match="no tag was moved"):
+        await merge(store, by_run(records, 8), tags=[LATEST])
+    assert store.writes == []

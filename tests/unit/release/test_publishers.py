@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from itertools import cycle
 from typing import TYPE_CHECKING, Final, TypeAlias
 from unittest.mock import patch
 
@@ -50,11 +51,25 @@ BUILDS: Final = tuple(
 )
 VERSIONS: Final = st.sampled_from(range(len(BUILDS)))
 SOME_TAGS: Final = st.lists(st.sampled_from(TAGS), min_size=1, unique=True)
+PAUSES: Final = st.lists(st.integers(0, 20), min_size=1, max_size=8)
 AT: Final = st.integers(1, 40)
 
 
 class KilledError(Exception):
     """What no code catches, as nothing catches ``kill -9``."""
+
+
+class Pausing(MemoryStore):
+    """Another way to the same repository, on which some requests take longer than others."""
+
+    def __init__(self, store: MemoryStore, pauses: Sequence[int]) -> None:
+        super().__init__(store.name, None, store.calls, store.manifests, store.blobs, store.tagged)
+        self._pauses = cycle(pauses)
+
+    async def _called(self, name: str, subject: object) -> None:
+        for _ in range(next(self._pauses)):
+            await anyio.lowlevel.checkpoint()
+        await super()._called(name, subject)
 
 
 class Publishers(RuleBasedStateMachine):
@@ -63,6 +78,7 @@ class Publishers(RuleBasedStateMachine):
         self.store = MemoryStore()
         self.run = 1
         self.slept = 0.0
+        self.moment = 0
         self._sleep = patch.object(anyio, "sleep", self._no_sleep)
         self._sleep.start()
         anyio.run(self._upload, BUILDS[0])
@@ -70,6 +86,11 @@ class Publishers(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._sleep.stop()
+
+    def _now(self) -> str:
+        """A time of our own: with the real one, what is drawn would depend on when it is drawn."""
+        self.moment += 1
+        return f"2026-01-31T{self.moment // 3600:02}:{self.moment // 60 % 60:02}:{self.moment % 60:02}Z"
 
     async def _no_sleep(self, seconds: float) -> None:
         self.slept += seconds
@@ -95,10 +116,10 @@ class Publishers(RuleBasedStateMachine):
         now, target = self.store.tagged.get(tag), self._history(tag).step_back(self.store.tagged.get(tag))
         if target is None or target not in self.store.manifests:
             with suppress(NotFoundError):
-                anyio.run(lambda: rollback(self.store, tag))
+                anyio.run(lambda: rollback(self.store, tag, mover=Mover(now=self._now)))
                 raise AssertionError("there was nothing to go back to")
             return
-        done = anyio.run(lambda: rollback(self.store, tag))
+        done = anyio.run(lambda: rollback(self.store, tag, mover=Mover(now=self._now)))
         assert done.digest == self.store.tagged[tag] == target
         last = self._history(tag).moves[-1]
         assert last.digest == target
@@ -114,9 +135,11 @@ class Publishers(RuleBasedStateMachine):
         target = self._history(tag).step_back(self.store.tagged.get(tag))
         if target is None or target not in self.store.manifests:
             return
-        ended = self._disturbed(lambda: rollback(self.store, tag), at, killed=killed)
+        ended = self._disturbed(
+            lambda: rollback(self.store, tag, mover=Mover(now=self._now)), at, killed=killed
+        )
         if not ended:
-            assert anyio.run(lambda: rollback(self.store, tag)).digest == target
+            assert anyio.run(lambda: rollback(self.store, tag, mover=Mover(now=self._now))).digest == target
         assert self.store.tagged[tag] == target
 
     @rule(version=VERSIONS, tags=SOME_TAGS, at=AT, theirs=st.sampled_from(TAGS))
@@ -147,6 +170,32 @@ class Publishers(RuleBasedStateMachine):
             assert max(looked) < at, "who looks after it sees it"
         for tag in set(tags) - {theirs}:
             assert self.store.tagged[tag] == release.digest
+
+    @rule(
+        versions=st.tuples(VERSIONS, VERSIONS),
+        tags=SOME_TAGS,
+        pauses=st.tuples(PAUSES, PAUSES),
+        force=st.booleans(),
+    )
+    def two_runs_at_once(
+        self,
+        versions: tuple[int, int],
+        tags: Sequence[Tag],
+        pauses: tuple[list[int], list[int]],
+        force: bool,
+    ) -> None:
+        """Whatever comes between what: the tags end at one of the two, and the way back stays right."""
+        works = []
+        for version, pause in zip(versions, pauses, strict=True):
+            self.run += 1
+            theirs = Pausing(self.store, pause)
+            works.append(self._merge(version, tags, self.run, force=force, store=theirs))
+        done = anyio.run(self._both, works)
+        ours = [each.digest for each in done if each is not None]
+        for tag in tags:
+            assert len(ours) < 2 or self.store.tagged[tag] in ours
+        self._succeeds(self._merge(versions[0], tags, self.run + 1, force=True), tags)
+        self.run += 1
 
     # What others do.
 
@@ -185,17 +234,40 @@ class Publishers(RuleBasedStateMachine):
 
     # How.
 
-    def _merge(self, version: int, tags: Sequence[Tag], run: int, *, force: bool = False) -> Operation:
+    def _merge(
+        self,
+        version: int,
+        tags: Sequence[Tag],
+        run: int,
+        *,
+        force: bool = False,
+        store: MemoryStore | None = None,
+    ) -> Operation:
         records = [replace(a_record(build), run_id=str(run), run_attempt=1) for build in BUILDS[version]]
 
         async def work() -> Release:
             await self._upload(BUILDS[version])
-            return await merge(self.store, records, tags=tags, mover=Mover(force=force))
+            return await merge(
+                store or self.store, records, tags=tags, mover=Mover(force=force, now=self._now)
+            )
 
         return work
 
+    async def _both(self, works: Sequence[Operation]) -> list[Release | Promotion | None]:
+        """What each of them ends with; None for a race lost or a newer run found."""
+        done: list[Release | Promotion | None] = [None] * len(works)
+
+        async def one(number: int) -> None:
+            with suppress(LostRaceError, OlderRunError):
+                done[number] = await works[number]()
+
+        async with anyio.create_task_group() as group:
+            for number in range(len(works)):
+                group.start_soon(one, number)
+        return done
+
     def _promote(self, source: Tag, tags: Sequence[Tag], *, force: bool) -> Operation:
-        mover = Mover(by="promote", force=force)
+        mover = Mover(by="promote", force=force, now=self._now)
         return lambda: promote(self.store, source, tags, mover=mover)
 
     async def _upload(self, builds: Sequence[BuiltImage]) -> None:
