@@ -49,6 +49,7 @@ def lines(
     return [
         *table(head, rows, right=("SECONDS", "SIZE")),
         *(line for each in done.releases for line in _destination_lines(each, insecure)),
+        *(["dry run: nothing was written"] if release.dry_run else []),
     ]
 
 
@@ -103,8 +104,8 @@ def write_lines(writes: Sequence[Write]) -> list[str]:
 
 def way_back(release: Release | Promotion, *, insecure: Collection[str] = ()) -> list[str]:
     """The tags, what they pointed at before, and the commands that bring them back there."""
-    warnings = [f"warning: {each}" for each in release.warnings]
-    return [*_tag_lines(release), *_undo_lines(release, insecure), *warnings]
+    dry = ["dry run: nothing was written"] if release.dry_run else []
+    return [*_place_lines(release, insecure), *dry]
 
 
 def tag_fields(release: Release | Promotion, *, insecure: Collection[str] = ()) -> dict[str, object]:
@@ -138,8 +139,13 @@ def _destination_lines(release: Release, insecure: Collection[str]) -> list[str]
     return [
         "",
         f"index  {release.repository}@{release.digest}{_action(release.index_action)}",
-        *way_back(release, insecure=insecure),
+        *_place_lines(release, insecure),
     ]
+
+
+def _place_lines(release: Release | Promotion, insecure: Collection[str]) -> list[str]:
+    warnings = [f"warning: {each}" for each in release.warnings]
+    return [*_tag_lines(release), *_undo_lines(release, insecure), *warnings]
 
 
 def _write(write: Write) -> dict[str, object]:
@@ -198,7 +204,7 @@ def _was(result: TagResult, release: Release | Promotion) -> str:
 
 def _undo_lines(release: Release | Promotion, insecure: Collection[str]) -> list[str]:
     if release.dry_run:
-        return ["dry run: nothing was written"]
+        return []
     commands = undo_commands(release, insecure)
     new = [str(each.tag) for each in _moved(release) if each.previous is None]
     found = [f"undo   {command}" for command in commands]

@@ -15,6 +15,7 @@ from anyarch.errors import (
     RegistryProtocolError,
     RegistryUnavailableError,
 )
+from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.parallel import in_parallel
 from anyarch.release.tag_order import in_order
 
@@ -82,35 +83,41 @@ async def move_tags(
         moved.append(one)
         on_moved(one.place.store, one.tag, one.previous)
 
-    for step in steps([place.before for place in places]):
+    by_name = {place.store.name: place for place in places}
+    for step in steps({name: place.before for name, place in by_name.items()}):
         try:
-            await in_parallel([partial(move, _Move(places[number], tag)) for number, tag in step])
+            await in_parallel([partial(move, _Move(by_name[name], tag)) for name, tag in step])
         except RegistryError as error:
             if len(places) == 1:
                 raise _with_hint(error, f"{_here(moved, unsure)}; do the same again to finish") from error
             raise _everywhere(error, places, moved, unsure) from error
 
 
-def steps(places: Sequence[Mapping[Tag, Digest | None]]) -> Iterator[list[tuple[int, Tag]]]:
+def steps(places: Mapping[str, Mapping[Tag, Digest | None]]) -> Iterator[list[tuple[str, Tag]]]:
     """In which order tags move: fixed ones before floating ones, in all places.
 
     With several places those tags go first that take the place of something: where tags are immutable, it
-    is they that are refused. The first place comes last: a tag that moved there has moved everywhere.
+    is they that are refused. Layouts refuse nothing and come after registries, each time the place named
+    first after the others of its kind: what has moved there has moved everywhere.
 
     Args:
-        places: The tags that move in each place, and what they point at.
+        places: The tags that move in each place, and what they point at, by the place's name.
 
     Yields:
-        What moves at the same time: the number of a place, and a tag.
+        What moves at the same time: places and tags.
     """
-    for group in in_order([tag for before in places for tag in before]):
-        if len(places) == 1:
-            yield [(0, tag) for tag in group]
+    registries = [name for name in places if not name.startswith(LAYOUT_PREFIX)]
+    layouts = [name for name in places if name.startswith(LAYOUT_PREFIX)]
+    names = [*reversed(registries), *reversed(layouts)]
+    for group in in_order([tag for before in places.values() for tag in before]):
+        if len(names) == 1:
+            yield [(names[0], tag) for tag in group]
             continue
         for replaces in (True, False):
-            for number, before in reversed([*enumerate(places)]):
+            for name in names:
+                before = places[name]
                 tags = [tag for tag in group if tag in before]
-                yield [(number, tag) for tag in tags if (before[tag] is not None) == replaces]
+                yield [(name, tag) for tag in tags if (before[tag] is not None) == replaces]
 
 
 @contextmanager
@@ -125,8 +132,7 @@ def before_tags(places: int) -> Iterator[None]:
     except RegistryError as error:
         if places == 1:
             raise
-        words = f"no tag was moved at any of the {places} destinations; do the same again to finish"
-        raise _with_hint(error, words) from error
+        raise _with_hint(error, _untouched(places)) from error
 
 
 def _here(moved: Sequence[_Move], unsure: Sequence[_Move]) -> str:
@@ -147,26 +153,23 @@ def _everywhere(
     every = [_Move(place, tag) for place in places for tag in place.before]
     touched = [*moved, *unsure]
     left = [each for each in every if str(each) not in set(map(str, touched))]
+    groups = {"moved": moved, "unsure": unsure, "not_moved": left}
+    facts = {name: list(map(str, moves)) for name, moves in groups.items()}
     if not touched:
-        words = f"no tag was moved at any of the {len(places)} destinations; do the same again to finish"
-        return _with_hint(error, words, moved=[], not_moved=list(map(str, left)), unsure=[])
-    lines = [
-        f"{what}: " + ", ".join(f"{each} (was {each.previous or 'not there'})" for each in tags)
-        for what, tags in (("moved", moved), ("moved or not, it did not say", unsure), ("not moved", left))
-        if tags
-    ]
+        return _with_hint(error, _untouched(len(places)), **facts)
+    said = {"moved": "moved", "unsure": "moved or not, it did not say", "not_moved": "not moved"}
+    lines = [f"{said[name]}: {', '.join(words)}" for name, words in facts.items() if words]
     lines.append("do the same again to finish; or undo what was moved:")
     lines += [f"  anyarch rollback {each} --to={each.previous}" for each in touched if each.previous]
     lines += [f"  {each} is new: delete it there" for each in touched if not each.previous]
-    return _with_hint(
-        error,
-        "\n    ".join(lines),
-        moved=list(map(str, moved)),
-        not_moved=list(map(str, left)),
-        unsure=list(map(str, unsure)),
-    )
+    return _with_hint(error, "\n    ".join(["", *lines] if error.hint else lines), **facts)
+
+
+def _untouched(places: int) -> str:
+    return f"no tag was moved at any of the {places} destinations; do the same again to finish"
 
 
 def _with_hint(error: RegistryError, words: str, **facts: object) -> RegistryError:
-    hint = f"{error.hint}; {words}" if error.hint else words
+    between = "" if words.startswith("\n") else "; "
+    hint = f"{error.hint}{between}{words}" if error.hint else words
     return type(error)(error.what, hint=hint, **{**error.facts, **facts})

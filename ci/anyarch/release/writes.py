@@ -18,24 +18,21 @@ if TYPE_CHECKING:
 
 def own_writes(releases: Sequence[Release]) -> list[Write]:
     """What one release writes itself in its places: every index, then the tags, the histories of those."""
-    moved = [
-        {each.tag: each.previous for each in release.tags if each.action != "unchanged"}
-        for release in releases
-    ]
+    by_name = {release.repository: release for release in releases}
+    moved = {
+        name: {each.tag: each.previous for each in release.tags if each.action != "unchanged"}
+        for name, release in by_name.items()
+    }
     indexes = [
-        _put(release, f"{release.repository}@{release.digest}")
-        for release in releases
+        _put(release, f"{name}@{release.digest}")
+        for name, release in by_name.items()
         if release.index_action != "unchanged"
     ]
-    tags = [
-        _put(releases[number], f"{releases[number].repository}:{tag}")
-        for step in steps(moved)
-        for number, tag in step
-    ]
+    tags = [_put(by_name[name], f"{name}:{tag}") for step in steps(moved) for name, tag in step]
     histories = [
-        Write(action="put", what=None, where=f"{release.repository}:{history_tag(tag)}")
-        for release, before in zip(releases, moved, strict=True)
-        if not release.repository.startswith(LAYOUT_PREFIX)  # a layout keeps no histories
+        Write(action="put", what=None, where=f"{name}:{history_tag(tag)}")
+        for name, before in moved.items()
+        if not name.startswith(LAYOUT_PREFIX)  # a layout keeps no histories
         for tag in with_history(before)
     ]
     return [*indexes, *tags, *histories]

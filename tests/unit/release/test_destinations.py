@@ -260,7 +260,7 @@ async def test_a_tag_that_cannot_move_after_others_did_says_what_stands_and_how_
     assert set(failure.facts["moved"]) == {*fixed, floating[2]}  # type: ignore[call-overload]
     assert failure.facts["unsure"] == [floating[1]]
     assert failure.facts["not_moved"] == [floating[0]]
-    assert f"not moved: {floating[0]} (was {EARLIER.digest})" in failure.hint
+    assert f"not moved: {floating[0]}\n" in failure.hint
     assert f"anyarch rollback {floating[2]} --to={EARLIER.digest}" in failure.hint
     assert f"anyarch rollback {floating[1]} --to={EARLIER.digest}" in failure.hint
     assert f"{fixed[0]} is new: delete it there" in failure.hint
@@ -427,7 +427,17 @@ async def test_layouts_and_registries_mix() -> None:
     builds = [a_build(name, plan=plan) for name in THREE]
     await upload(stores[0], *builds)
     records = [a_record(build, plan=plan, repository="oci:one") for build in builds]
+    moved: list[str] = []
+
+    def note(store: MemoryStore, name: str, about: str) -> None:
+        if (name, about) == ("put", str(FIXED)):
+            moved.append(store.name)
+
+    world.hook(note)
     done = await world.merge(plan=plan, records=records)
+    assert moved == [REPOSITORY, "oci:two", "oci:one"], (
+        "layouts refuse nothing: who may refuse is asked first"
+    )
     assert [store.tagged[FIXED] for store in stores] == [done.release.digest] * 3
     for store in stores:
         await verify(store, FIXED, platforms=[build.platform for build in builds])
