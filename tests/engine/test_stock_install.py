@@ -145,7 +145,7 @@ def test_the_types_are_registered(installed: Path) -> None:
     functions = {args["name"] for name, args in sent if name == "function"} - {""}  # the constructor
     objects = {args["name"] for name, args in sent if name == "withObject" and "name" in args}
     arguments = {args["name"] for name, args in sent if name == "withArg"}
-    assert functions == {"build", "merge", "release", "verify", "container", "layout", "publish"}
+    assert functions == {"build", "merge", "release", "trial", "verify", "container", "layout", "publish"}
     assert {"Anyarch", "Image", "Release"} <= objects
     assert {"source", "platform", "build_arg", "secret_id", "run_attempt"} <= arguments
 
