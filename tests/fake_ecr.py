@@ -190,6 +190,7 @@ class FakeEcr(FakeRegistry):
         self.eof_on_missing = False
         self.mounts = False
         self.page_max = 1000  # of DescribeImages
+        self.api_faults: list[str] = []  # codes that the API's next answers are
         self.public = PublicTokens(self)
         self._uploads: dict[str, bytes] = {}
         super().__init__(handler=_EcrHandler, address=address)
@@ -431,6 +432,8 @@ class _Api(Questions):
         who = self.ecr.principals.get(match["key"]) if match else None
         if match is None or who is None:
             return self._error("UnrecognizedClientException", f"{_TOKEN_IN_REQUEST} invalid.")
+        if self.ecr.api_faults:
+            return self._error(self.ecr.api_faults.pop(0), "Rate exceeded")
         if refused := self._refused(who, match["region"], f"{self.service}:{operation}"):
             return refused
         answer = getattr(self, operation, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,64 @@ def test_a_pure_room_imports_nothing_that_acts(room: str) -> None:
         if (found := {name.split(".")[0] for name in imported(path)} & EFFECTS)
     }
     assert acting == {}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(LIBRARY.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def for_types_only(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def needed(tree: ast.AST) -> set[str]:
+    """Every name that is imported while the program runs, those that functions import included."""
+    names: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if for_types_only(node):
+            assert isinstance(node, ast.If)
+            names |= needed(ast.Module(node.orelse, []))
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        else:
+            names |= needed(node)
+    return names
+
+
+def circle(sources: dict[str, str]) -> list[str]:
+    """Modules that need one another, the first once more at the end; empty where there are none."""
+    graph = {name: (needed(ast.parse(text)) & sources.keys()) - {name} for name, text in sources.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_need_each_other() -> None:
+    """What only a type checker imports does not count: a name in an annotation needs nothing to run."""
+    sources = {module_of(path): path.read_text() for path in python_files(LIBRARY)}
+    packages = {module_of(path) for path in python_files(LIBRARY) if path.name == "__init__.py"}
+    assert len(sources) > len(packages) > 0
+    assert circle({name: text for name, text in sources.items() if name not in packages}) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "found"),
+    [
+        pytest.param("from a import two", True, id="at the top"),
+        pytest.param("import a.two", True, id="by its whole name"),
+        pytest.param("def late():\n    from a.two import noun", True, id="in a function"),
+        pytest.param("if TYPE_CHECKING:\n    pass\nelse:\n    import a.two", True, id="not for types"),
+        pytest.param("if TYPE_CHECKING:\n    import a.two", False, id="for types only"),
+        pytest.param("import a.three", False, id="one way"),
+    ],
+)
+def test_a_circle_is_found(first: str, found: bool) -> None:
+    assert bool(circle({"a.one": first, "a.two": "import a.one", "a.three": ""})) == found
 
 
 def test_boto3_and_dagger_stay_in_their_rooms() -> None:

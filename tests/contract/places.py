@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from anyarch.oci.reference import Repository
 from anyarch.registry.client import Options
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.layout import LayoutStore
 from anyarch.registry.store import RegistryStore
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
     from anyarch.registry.requests import Request
 
     DockerLogin = Callable[[str, Credential], None]

@@ -9,7 +9,7 @@ import pytest
 from anyarch.errors import ContentError, RegistryUnavailableError
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.client import Options
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.store import RegistryStore
 from anyarch.registry.wire import Timeouts
 

@@ -23,7 +23,7 @@ from anyarch.oci.manifest import Index
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.bring import bring
 from anyarch.registry.client import Options
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.referrers import list_referrers
 from anyarch.registry.store import RegistryStore
 from anyarch.registry.wire import Timeouts

@@ -13,7 +13,7 @@ import pytest
 from anyarch.oci.manifest import Index
 from anyarch.oci.reference import Tag
 from anyarch.registry.copy import copy_image
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.stores import open_store
 
 from lab import base_images, registry

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from anyarch.cli.orders import Order
     from anyarch.oci.store import Store
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
     from anyarch.registry.ecr_repository import NewRepository
     from anyarch.registry.stores import OpenedStore
     from anyarch.release.registries import CreateSettings

@@ -20,7 +20,7 @@ from anyarch.release.registries import RegistrySettings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
 
 
 def login(
@@ -93,7 +93,7 @@ def _given(username: str, *, password_stdin: bool) -> Credential | None:
             f"no password for {username}",
             hint=f"--password-stdin reads it from standard input, {words.PASSWORD_VARIABLE} may hold it",
         )
-    from anyarch.registry.credentials import Credential  # noqa: PLC0415  --help needs none
+    from anyarch.registry.credential import Credential  # noqa: PLC0415  --help needs none
 
     return Credential(username, password)
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from anyarch.cli.journals import Journals
     from anyarch.cli.orders import Order
     from anyarch.oci.store import Store
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
     from anyarch.release.assemble import Assembly
     from anyarch.release.record import Record
 

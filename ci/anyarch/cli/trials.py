@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from anyarch.cli.engines import Engines
     from anyarch.oci.digest import Digest
     from anyarch.oci.platforms import Platform
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
     from anyarch.release.verify import Verification
 
 _TAG = Tag("trial")

@@ -12,7 +12,7 @@ from anyarch.oci.reference import Tag
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
 
 INSECURE_VARIABLE: Final = "ANYARCH_INSECURE_REGISTRIES"
 USERNAME_VARIABLE: Final = "ANYARCH_REGISTRY_USERNAME"
@@ -86,6 +86,6 @@ def credential_from(environ: Mapping[str, str]) -> Credential | None:
     password = environ.get(PASSWORD_VARIABLE, "")
     if not password:
         raise UsageError(f"{USERNAME_VARIABLE} is set, but {PASSWORD_VARIABLE} is not")
-    from anyarch.registry.credentials import Credential  # noqa: PLC0415  most calls need none
+    from anyarch.registry.credential import Credential  # noqa: PLC0415  most calls need none
 
     return Credential(username=username, password=password)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from anyarch.registry.credentials import Credential, CredentialSource
+    from anyarch.registry.credential import Credential, CredentialSource
     from anyarch.registry.requests import Request
     from anyarch.registry.retry import Clock
     from anyarch.registry.urls import Origin

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import TypeVar
 
-    from anyarch.registry.credentials import Credential, CredentialSource
+    from anyarch.registry.credential import Credential, CredentialSource
     from anyarch.registry.refusal import Refusal
     from anyarch.registry.requests import Observer, Request
 

@@ -5,27 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import errno
-import math
 import os
 import re
 import stat
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, quote_plus
+from typing import Final
 
 import anyio.to_thread
 
 from anyarch.errors import AuthenticationError, ContentError, DeniedError
 from anyarch.oci import strict_json
 from anyarch.registry import helper_program
+from anyarch.registry.credential import Credential
 from anyarch.registry.ecr_host import EcrHost
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    # Called with None first, and with what it gave once that has expired or is no longer accepted.
-    CredentialSource = Callable[["Credential | None"], Awaitable["Credential | None"]]
 
 _CONFIG_MAX_BYTES: Final = 4 * 1024 * 1024
 _HELPER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
@@ -35,41 +27,6 @@ _DOCKER_HUB_NAMES: Final = frozenset({"docker.io", "index.docker.io", "registry-
 # https://github.com/docker/docker-credential-helpers/blob/master/credentials/error.go
 _HELPER_HAS_NOTHING: Final = b"credentials not found"
 _IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105  a helper's mark, not a secret
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """A user name with a password, or an identity token that buys access tokens.
-
-    ``expires_at`` is Unix time: from then on it is asked for again.
-    """
-
-    username: str
-    password: str = field(default="", repr=False)
-    identity_token: str = field(default="", repr=False)
-    expires_at: float = field(default=math.inf, compare=False)
-
-    @property
-    def expires(self) -> bool:
-        """Whether there is an end to it that we know."""
-        return self.expires_at != math.inf
-
-    @property
-    def basic(self) -> str:
-        """The value of an ``Authorization`` header."""
-        return "Basic " + base64.b64encode(_bytes(f"{self.username}:{self.password}")).decode()
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must never be shown, in every form in which it travels."""
-        plain = [secret for secret in (self.password, self.identity_token) if secret]
-        quoted = [form(_bytes(secret)) for form in (quote, quote_plus) for secret in plain]
-        return (*plain, *quoted, self.basic.partition(" ")[2])
-
-
-def _bytes(text: str) -> bytes:
-    """As it travels; an environment variable may hold bytes that are no UTF-8."""
-    return text.encode(errors="surrogateescape")
 
 
 async def find_credential(

@@ -15,7 +15,7 @@ from anyarch.registry import helper_program
 from anyarch.registry.credentials import config_path, read_config
 
 if TYPE_CHECKING:
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
 
 _DOCKER_HUB: Final = "docker.io"
 _DOCKER_HUB_KEY: Final = "https://index.docker.io/v1/"

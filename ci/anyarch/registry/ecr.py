@@ -24,7 +24,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from anyarch.errors import RegistryProtocolError, RegistryUnavailableError
 from anyarch.registry.aws_identity import Session
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.ecr_errors import explained
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 
     from anyarch.oci.store import Store
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
     from anyarch.registry.store import RegistryStore
     from anyarch.registry.stores import OpenedStore
 

@@ -11,7 +11,7 @@ from anyarch.oci.reference import Repository
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from anyarch.registry.credentials import Credential, CredentialSource
+    from anyarch.registry.credential import Credential, CredentialSource
     from anyarch.registry.layout import LayoutStore
     from anyarch.registry.requests import Observer
     from anyarch.registry.store import RegistryStore

@@ -15,7 +15,7 @@ from anyarch.registry.requests import Request
 
 if TYPE_CHECKING:
     from anyarch.registry.challenge import Challenge
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
     from anyarch.registry.urls import Url
 
 _TOKEN: Final = re.compile(r"[!-~]{1,32768}", re.ASCII)

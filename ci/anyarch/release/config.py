@@ -282,7 +282,7 @@ def _tags(fields: Fields) -> TagRules | None:
 
 def _check_labels(build: BuildSettings, fields: Fields) -> None:
     """Find faulty expressions, and annotations that only anyarch may write."""
-    from anyarch.release.labels import check_templates  # noqa: PLC0415  as above
+    from anyarch.release.tags.template import check_templates  # noqa: PLC0415  as above
 
     for table, values in (("labels", build.labels), ("annotations", build.annotations)):
         for name, problem in check_templates(values).items():

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
-from anyarch.errors import ConfigError, UsageError
+from anyarch.errors import ConfigError
 from anyarch.release import marks
 from anyarch.release.fields import TEXT_MAX_CHARACTERS
 from anyarch.release.tags.expansion import expand
@@ -24,17 +24,6 @@ if TYPE_CHECKING:
     from anyarch.release.tags.context import Context
 
 PREFIX: Final = "org.opencontainers.image."
-
-
-def check_templates(values: Mapping[str, str]) -> dict[str, str]:
-    """What is wrong with the expressions in labels or annotations, by name."""
-    problems = {}
-    for name, value in values.items():
-        try:
-            Template.parse(value, names=GLOBALS)
-        except UsageError as error:
-            problems[name] = f"{error.what}{f' ({error.hint})' if error.hint else ''}"
-    return problems
 
 
 def described(

@@ -225,7 +225,8 @@ async def write_down(
     warnings = [ledger.damaged[tag] for tag in wanted if tag in ledger.damaged]
     if failed:
         first, *_ = failed.values()
-        warnings.append(f"the move is not in the history of {', '.join(map(str, failed))}: {first}")
+        missing = "; each build brings that, or whoever may upload" if str(EMPTY.digest) in first else ""
+        warnings.append(f"the move is not in the history of {', '.join(map(str, failed))}: {first}{missing}")
     return warnings
 
 

@@ -9,7 +9,7 @@ from anyarch.errors import UsageError
 from anyarch.oci.digest import Digest
 from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Repository, Tag
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.retry import Gate, Retry
 from anyarch.registry.stores import open_store
 from dagger import dag

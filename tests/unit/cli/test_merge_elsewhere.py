@@ -10,7 +10,7 @@ import pytest
 from anyarch.cli.main import run
 from anyarch.oci.digest import Digest
 from anyarch.oci.reference import Tag
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.layout import LayoutStore
 from anyarch.registry.places import open_stores
 

@@ -16,7 +16,7 @@ from anyarch.errors import (
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.challenge import Challenge
 from anyarch.registry.client import Options
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.retry import REQUESTS_AT_ONCE_MAX
 from anyarch.registry.store import RegistryStore
 from anyarch.registry.token_hosts import trusted_token_hosts

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from anyarch.errors import AuthenticationError
-from anyarch.registry.credentials import Credential, credential_for
+from anyarch.registry.credential import Credential
+from anyarch.registry.credentials import credential_for
 
 if TYPE_CHECKING:
     from pathlib import Path

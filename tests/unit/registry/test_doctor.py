@@ -12,7 +12,7 @@ import pytest
 from anyarch.checks import examine
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.client import Options
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.doctor import RegistryDoctor
 from anyarch.registry.doctor_way import Way, _certified, speaks_tls
 from anyarch.registry.store import RegistryStore

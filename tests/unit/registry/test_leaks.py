@@ -11,7 +11,7 @@ from anyarch.errors import AnyarchError, RegistryProtocolError
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.client import Options
 from anyarch.registry.copy import copy_image
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.store import RegistryStore
 
 from tests.builders import an_image, upload

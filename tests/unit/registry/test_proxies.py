@@ -16,7 +16,7 @@ from anyarch.errors import RegistryUnavailableError
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.certificates import tls_context
 from anyarch.registry.client import Options
-from anyarch.registry.credentials import Credential
+from anyarch.registry.credential import Credential
 from anyarch.registry.proxies import proxy_for
 from anyarch.registry.store import RegistryStore
 from anyarch.registry.urls import Origin

@@ -262,7 +262,7 @@ async def test_where_mounting_does_not_work_the_bytes_travel() -> None:
 
 
 async def test_with_a_token_a_mount_asks_for_both_repositories() -> None:
-    from anyarch.registry.credentials import Credential
+    from anyarch.registry.credential import Credential
 
     from tests.fake_registry import PASSWORD, USERNAME
 
@@ -364,7 +364,7 @@ async def test_a_write_is_never_redirected() -> None:
 
 async def test_connections_are_kept() -> None:
     with FakeRegistry(auth="basic") as registry:
-        from anyarch.registry.credentials import Credential
+        from anyarch.registry.credential import Credential
 
         from tests.fake_registry import PASSWORD, USERNAME
 

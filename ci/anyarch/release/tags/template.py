@@ -15,7 +15,7 @@ from anyarch.release.fields import nearest
 from anyarch.release.tags.dates import time_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
 DATES: Final = frozenset({"date", "commit_date"})
 GLOBALS: Final = DATES | {
@@ -106,6 +106,17 @@ class Template:
 
 
 NOTHING: Final = Template()
+
+
+def check_templates(values: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with the expressions in labels or annotations, by name."""
+    problems = {}
+    for name, value in values.items():
+        try:
+            Template.parse(value, names=GLOBALS)
+        except UsageError as error:
+            problems[name] = f"{error.what}{f' ({error.hint})' if error.hint else ''}"
+    return problems
 
 
 def _written(expression: Expression, value: str) -> str:
