@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 REPOSITORY = f"{HOST}/shop/api"
 IMAGE, OTHER = an_image("linux/amd64"), an_image("linux/arm64")
 INDEX = an_index(IMAGE, OTHER)
+EXPIRY = {
+    "rulePriority": 1,
+    "selection": {
+        "tagStatus": "untagged",
+        "countType": "sinceImagePushed",
+        "countUnit": "days",
+        "countNumber": 14,
+    },
+    "action": {"type": "expire"},
+}
 CREATE = f'[registries."{HOST}".create]\nmutability = "immutable"\nscan-on-push = true\n'
 
 
@@ -166,3 +176,28 @@ def test_no_sdk_is_loaded_for_a_registry_that_is_not_amazons(tmp_path: Path) -> 
         timeout=60,
     )
     assert json.loads(done.stderr.splitlines()[-1]) == [0, False]
+
+
+@pytest.mark.parametrize(
+    ("action", "said", "made"),
+    [
+        pytest.param("ecr:CreateRepository", "allow ecr:CreateRepository", False, id="make it"),
+        pytest.param("ecr:TagResource", "allow ecr:TagResource", False, id="tag it"),
+        pytest.param(
+            "ecr:PutLifecyclePolicy", "was created, but without its lifecycle policy", True, id="its policy"
+        ),
+    ],
+)
+def test_a_missing_permission_to_make_a_repository_is_named(
+    ecr: FakeEcr, tmp_path: Path, action: str, said: str, made: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lifecycle.json").write_text(json.dumps({"rules": [EXPIRY]}))
+    with (tmp_path / "anyarch.toml").open("a") as file:
+        file.write(f'{CREATE}tags = {{ team = "shop" }}\nlifecycle-policy = "lifecycle.json"\n')
+    ecr.deny(action, key="AKIASECOND")
+    words = ["merge", layout(tmp_path), "--to", REPOSITORY, "--tag", "v1"]
+    assert run(words) == 22
+    assert said in capsys.readouterr().err
+    assert bool(ecr.registries) is made
+    ecr.principals["AKIASECOND"].denied.clear()
+    assert run(words) == 0, "the same again goes on from there"
