@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from anyarch.errors import ContentError, NotFoundError
 from anyarch.oci.manifest import Image, Index
 from anyarch.oci.reference import Tag
-from anyarch.registry.places import as_registry
+from anyarch.registry.kind import as_registry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ import anyio
 from anyarch.errors import ContentError, NotFoundError
 from anyarch.oci.manifest import DESCRIPTORS_MAX, Image, Index, Manifest
 from anyarch.oci.write import Write
-from anyarch.registry.places import as_registry
+from anyarch.registry.kind import as_registry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence

@@ -1,8 +1,7 @@
-"""Several stores at once, each with its own credential; and what kind of store one is."""
+"""Several stores at once, each with its own credential."""
 
 from __future__ import annotations
 
-import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,7 @@ from anyarch.registry.stores import LAYOUT_PREFIX, open_store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 
-    from anyarch.oci.store import Store
     from anyarch.registry.credential import Credential
-    from anyarch.registry.store import RegistryStore
     from anyarch.registry.stores import OpenedStore
 
 
@@ -57,13 +54,3 @@ async def open_stores(
 def _host(name: str) -> str:
     """The registry of a destination; empty for a layout."""
     return "" if name.startswith(LAYOUT_PREFIX) else Repository.parse(name).host
-
-
-def as_registry(store: Store) -> RegistryStore | None:
-    """The store as a registry's repository; None if it is a layout or anything else.
-
-    Loads nothing: before the client is there, no store can be one of its own.
-    """
-    module = sys.modules.get("anyarch.registry.store")
-    inner: Store = getattr(store, "wrapped", store)  # a journal may stand before it
-    return inner if module is not None and isinstance(inner, module.RegistryStore) else None

@@ -19,7 +19,7 @@ from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Image, Index, Manifest
 from anyarch.oci.media_type import ACCEPTED_MANIFESTS, IMAGE_TYPES, INDEX_TYPES
 from anyarch.registry.client import Client, Options
 from anyarch.registry.deletion import delete_manifest
-from anyarch.registry.places import as_registry
+from anyarch.registry.kind import as_registry
 from anyarch.registry.requests import Request, RequestCounter
 from anyarch.registry.retry import RetryableError
 from anyarch.registry.tags import list_tags
