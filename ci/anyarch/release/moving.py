@@ -135,6 +135,23 @@ def before_tags(places: int) -> Iterator[None]:
         raise _with_hint(error, _untouched(places)) from error
 
 
+@contextmanager
+def after_tags(places: Sequence[TagMoves]) -> Iterator[None]:
+    """Let an error say, where there are several places, that all tags have moved in all of them.
+
+    Raises:
+        RegistryError: the error.
+    """
+    try:
+        yield
+    except RegistryError as error:
+        moved = [str(_Move(place, tag)) for place in places for tag in place.before]
+        if len(places) == 1 or not moved:
+            raise
+        words = f"every tag was moved at all {len(places)} destinations; do the same again to be sure of them"
+        raise _with_hint(error, words, moved=moved, unsure=[], not_moved=[]) from error
+
+
 def _here(moved: Sequence[_Move], unsure: Sequence[_Move]) -> str:
     """What became of the tags of the only place."""
     groups = {"tags that had moved before": moved, "moved or not, it did not say": unsure}

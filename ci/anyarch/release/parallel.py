@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import anyio
@@ -41,6 +42,23 @@ async def in_parallel(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
     async with anyio.create_task_group() as group:
         for number in range(len(calls)):
             group.start_soon(run, number, group.cancel_scope)
+    if failures:
+        raise failures[0]
+    return cast("list[T]", results)
+
+
+async def all_of(calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+    """The same, but a failure stops no other call: the first one is raised when all have ended."""
+    failures: list[Exception] = []
+
+    async def kept(call: Callable[[], Awaitable[T]]) -> T | None:
+        try:
+            return await call()
+        except Exception as error:  # noqa: BLE001  raised below
+            failures.append(error)
+            return None
+
+    results = await in_parallel([partial(kept, call) for call in calls])
     if failures:
         raise failures[0]
     return cast("list[T]", results)

@@ -13,9 +13,9 @@ from anyarch.release.draft import Draft, is_there, make_draft
 from anyarch.release.expectation import Expectation
 from anyarch.release.gather import gather
 from anyarch.release.ledger import Mover, prepare, read_again, write_down
-from anyarch.release.moving import before_tags, move_tags
+from anyarch.release.moving import after_tags, before_tags, move_tags
 from anyarch.release.overtaken import give_back, overtaken
-from anyarch.release.parallel import both, in_parallel
+from anyarch.release.parallel import all_of, both, in_parallel
 from anyarch.release.released import Action, Event, Release, ReleasedChild, TagResult
 from anyarch.release.tagging import READ_BACK_DELAYS_SECONDS, read_back
 
@@ -91,7 +91,8 @@ async def publish(drafts: Sequence[Draft], *, tell: Callable[[Event], None]) -> 
 
     # What histories need is three requests one after another: as many as index and tags take.
     await both(point, prepare_histories)
-    return await in_parallel([partial(_finish, draft, tell) for draft in drafts])
+    with after_tags([draft.moves for draft in drafts]):
+        return await all_of([partial(_finish, draft, tell) for draft in drafts])
 
 
 async def _prepare(draft: Draft) -> None:
