@@ -59,6 +59,6 @@ async def _read_back(store: Store, tag: Tag, expected: Digest, previous: Digest 
             )
     raise RegistryProtocolError(
         f"{store.name}:{tag}: the registry took {expected}, but still gives {found or 'nothing'}",
-        hint="try again; if it stays so, ask the registry's operator about replication",
+        hint="somebody moved it back, or the registry's replicas lag; look who else publishes, and try again",
         tag=str(tag),
     )
