@@ -207,6 +207,7 @@ def _open(path: Path) -> int | None:
     try:
         _check_regular(file, path)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _check_there(file)
     except BlockingIOError:
         os.close(file)
         return None
@@ -219,6 +220,12 @@ def _open(path: Path) -> int | None:
 def _check_regular(file: int, path: Path) -> None:
     if not stat.S_ISREG(os.fstat(file).st_mode):
         raise OSError(0, "not a regular file", str(path))
+
+
+def _check_there(file: int) -> None:
+    """Refuse a file that another run took away after we had opened it: nobody would ever read it."""
+    if not os.fstat(file).st_nlink:
+        raise BlockingIOError
 
 
 def _forget_oldest(folder: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from anyarch.registry.wire import Answer
 
 _PAGES_MAX: Final = 100
+_REFERRERS_MAX: Final = 5_000
 
 
 async def list_referrers(store: RegistryStore, digest: Digest) -> list[Descriptor] | None:
@@ -55,6 +56,8 @@ async def list_referrers(store: RegistryStore, digest: Digest) -> list[Descripto
         if page is None:
             return None
         found += page
+        if len(found) > _REFERRERS_MAX:
+            raise RegistryProtocolError(f"{subject}: more than the {_REFERRERS_MAX} allowed")
         if following is None:
             return found
         url = following

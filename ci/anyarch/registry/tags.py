@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _PAGE: Final = 1000  # ECR refuses more
 _PAGE_MAX_BYTES: Final = 4 * 1024 * 1024
 _PAGES_MAX: Final = 1000
+_TAG_MAX_CHARACTERS: Final = 128  # the specification's own limit
 _TAGS_MAX: Final = 1_000_000  # ECR's own limit is 100,000 images
 
 
@@ -37,6 +38,8 @@ async def list_tags(client: Client, path: str, *, scopes: frozenset[str]) -> lis
         page = document.get("tags") or []
         if not isinstance(page, list) or not all(isinstance(tag, str) for tag in page):
             raise RegistryProtocolError(f"{subject}: not a list of strings")
+        if any(len(tag) > _TAG_MAX_CHARACTERS for tag in page):  # a million of them must fit into memory
+            raise RegistryProtocolError(f"{subject}: a tag of more than {_TAG_MAX_CHARACTERS} characters")
         return set(page), next_page(client, answer, subject)
 
     url: Url | None = client.url(f"{path}/tags/list?n={_PAGE}")

@@ -22,6 +22,7 @@ _URL: Final = re.compile(
     r"(?P<target>[/?][!$-;=?-Z_a-z~\[\]@|{}^`%]*)?(?:#.*)?",
     re.ASCII,
 )
+_ABSOLUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:", re.ASCII)
 _URL_MAX_CHARACTERS: Final = 16 * 1024  # signed URLs of object stores are 2 to 3 KiB
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 # What a query may show in a message; a signed URL's other keys are as good as a password.
@@ -97,7 +98,7 @@ class Url:
         Raises:
             RegistryProtocolError: as ``parse``.
         """
-        return self.parse(location if "://" in location else urljoin(str(self), location))
+        return self.parse(location if _ABSOLUTE.match(location) else urljoin(str(self), location))
 
     def with_query(self, text: str) -> Url:
         """The same URL with ``text`` appended to its query, what was there left as it is."""

@@ -51,6 +51,7 @@ class Answer:
         self._clock = clock
         self.url = url
         self.sent_at = sent_at
+        self.is_broken = False
         self.status = response.status
 
     def header(self, name: str) -> str:
@@ -89,11 +90,18 @@ class Answer:
 
     async def chunks(self) -> AsyncGenerator[bytes]:
         """The body as it comes, until the exchange's time is up."""
-        with _failures_named(self.url.origin):
-            async for chunk in self._response.chunks():
-                if self._clock.now() > self._ends_at:
-                    raise RetryableError("the answer took too long")
-                yield chunk
+        try:
+            with _failures_named(self.url.origin):
+                async for chunk in self._response.chunks():
+                    self._check_time()
+                    yield chunk
+        except RetryableError:
+            self.is_broken = True
+            raise
+
+    def _check_time(self) -> None:
+        if self._clock.now() > self._ends_at:
+            raise RetryableError("the answer took too long")
 
 
 @dataclass(slots=True)
@@ -127,8 +135,12 @@ class Wire:
             self.observer(request, status)
         reached()
         try:
-            yield Answer(response, request.url, sent_at=sent_at, ends_at=sent_at + seconds, clock=self.clock)
-            await _drain(response)
+            answer = Answer(
+                response, request.url, sent_at=sent_at, ends_at=sent_at + seconds, clock=self.clock
+            )
+            yield answer
+            if not answer.is_broken:
+                await _drain(response)
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()

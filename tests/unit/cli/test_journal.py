@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -293,6 +294,26 @@ def test_a_file_is_the_users_own_and_of_bounded_size(folder: Path, monkeypatch: 
     assert path.stat().st_size < 2200
     assert (path.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
     assert found_in(folder)[-1]["do"] == "end"
+
+
+def test_a_file_that_was_taken_away_after_it_was_opened_is_not_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs begin at once: one removes what it has read of a third while the other is opening it."""
+    kill(begun()[0])
+    (path,) = folder.iterdir()
+    real = fcntl.flock
+
+    def flock(file: int, how: int) -> None:
+        path.unlink(missing_ok=True)
+        real(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    opened, _ = begun()
+    monkeypatch.undo()
+    monkeypatch.setenv("ANYARCH_CACHE", str(folder.parent))
+    kill(opened)
+    assert begun()[1], "it is found by the next"
 
 
 def test_old_files_are_forgotten(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,7 +20,10 @@ from anyarch.registry.http_errors import (
     ReadTimeoutError,
     RemoteProtocolError,
 )
-from anyarch.registry.urls import Origin
+from anyarch.registry.requests import Request, RequestCounter
+from anyarch.registry.retry import RetryableError
+from anyarch.registry.urls import Origin, Url
+from anyarch.registry.wire import Timeouts, Wire
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -191,3 +195,16 @@ async def test_nobody_there_is_an_error() -> None:
         port = listener.getsockname()[1]
     with pytest.raises(ConnectError):
         await Route(Origin("http", "127.0.0.1", port)).open(seconds=SECONDS)
+
+
+async def test_a_body_that_stalls_costs_its_time_and_no_more() -> None:
+    """What is left of a broken answer is not waited for: the connection cannot be used again anyway."""
+    with a_server([OK.replace(b": 2", b": 9")]) as server:
+        wire = Wire(RequestCounter(None), Timeouts(idle=0.1))
+        request = Request(method="GET", url=Url(server.origin, "/v2/"), kind="ping")
+        started = time.monotonic()
+        async with wire.open(request) as answer:
+            with pytest.raises(RetryableError):
+                await answer.read(100, subject="it")
+        assert time.monotonic() - started < 0.9
+        await wire.aclose()

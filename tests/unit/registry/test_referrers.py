@@ -64,3 +64,16 @@ async def test_a_list_that_goes_on_elsewhere_is_refused() -> None:
         async with store_in(registry) as store:
             with pytest.raises(RegistryProtocolError, match="elsewhere"):
                 await list_referrers(store, IMAGE.digest)
+
+
+async def test_more_referrers_than_fit_into_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anyarch.registry.referrers._REFERRERS_MAX", 3)
+    again = f"/v2/team/app/referrers/{IMAGE.digest}"
+    with FakeRegistry(referrers=True, referrers_link=again) as registry:
+        async with store_in(registry) as store:
+            await upload(store, IMAGE)
+            signature = about(IMAGE)
+            await store.put(signature.digest, signature)
+            with pytest.raises(RegistryProtocolError, match="more than the 3 allowed"):
+                await list_referrers(store, IMAGE.digest)
+        assert registry.asked("GET", "referrers") == 4

@@ -186,6 +186,14 @@ async def test_pages_of_tags_that_never_end_are_cut_off(
         assert registry.asked("GET", "tags") == asked
 
 
+async def test_a_tag_longer_than_any_is_refused_before_a_million_of_them_fill_the_memory() -> None:
+    with FakeRegistry() as registry:
+        registry.repositories.by_name["team/app"] = Held(tags={"x" * 129: "sha256:0"})
+        async with store_in(registry) as store:
+            with pytest.raises(RegistryProtocolError, match="a tag of more than 128 characters"):
+                await store.tags()
+
+
 async def test_a_link_that_cannot_be_read_is_not_the_end_of_the_list() -> None:
     with FakeRegistry(tags_page=1, tags_link="/v2/team/app/tags/list>; rel=next <") as registry:
         async with store_in(registry) as store:

@@ -76,6 +76,11 @@ def test_any_text_is_a_url_or_refused(text: str) -> None:
             id="path",
         ),
         pytest.param("https://other.example/x", "https://other.example/x", id="elsewhere"),
+        pytest.param(
+            "/v2/a/u/1?next=https://other.example/y",
+            "https://registry.example.com/v2/a/u/1?next=https://other.example/y",
+            id="a path whose query names a URL",
+        ),
         pytest.param("2?x", "https://registry.example.com/v2/a/2?x", id="relative"),
     ],
 )
