@@ -164,7 +164,9 @@ def test_a_repository_that_anyarch_will_make_need_not_be_there(
     assert lines["lifecycle"]["found"].startswith("rule 1 (untagged, 1 day) expires builds")
     assert lines["lifecycle"]["advice"].startswith("mend it before")
     (tmp_path / "lifecycle.json").write_text(a_policy(60))
-    assert doctor()["lifecycle"]["verdict"] == "ok"
+    ecr.deny("ecr:BatchGetImage")
+    lines = doctor()
+    assert (lines["lifecycle"]["verdict"], lines["create"]["verdict"], doctor.status) == ("ok", "fail", 40)
     assert ecr.registries == {}
 
 
@@ -418,6 +420,16 @@ def test_what_counts_before_aws_is_said(
     assert "asked only after" not in doctor()["password"]["found"]
     monkeypatch.setenv("ANYARCH_REGISTRY_USERNAME", "AWS")
     assert doctor()["password"]["found"].endswith("asked only after ANYARCH_REGISTRY_USERNAME")
+
+
+def test_a_fips_name_asks_ecrs_endpoint_and_not_everybodys(ecr: FakeEcr, doctor: Doctor) -> None:
+    """STS has such endpoints in some regions only, and who we are is no secret."""
+    host = f"{ACCOUNT}.dkr.ecr-fips.us-east-1.amazonaws.com"
+    ecr.create("shop/api", host=f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com")
+    assert doctor(subject=f"{host}/shop/api")["identity"]["verdict"] == "ok"
+    hosts = {asked for asked, _ in ecr.asked_of_api}
+    assert "sts.us-east-1.amazonaws.com" in hosts
+    assert [each for each in hosts if "ecr" in each and "fips" not in each] == []
 
 
 def test_in_ecr_public_reading_needs_no_permission(ecr: FakeEcr, doctor: Doctor) -> None:

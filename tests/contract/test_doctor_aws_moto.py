@@ -14,7 +14,7 @@ import boto3
 import pytest
 from anyarch.checks import examine
 from anyarch.registry import ecr as api
-from anyarch.registry.aws_policy import JOBS, needs
+from anyarch.registry.aws_policy import JOBS, TOKEN, needs
 from anyarch.registry.doctor_aws import AwsDoctor
 from anyarch.registry.doctor_aws_lifecycle import read_lifecycle
 from anyarch.registry.doctor_aws_repository import Wanted
@@ -61,6 +61,14 @@ def client() -> Any:  # noqa: ANN401  boto3 makes clients out of data files at r
 async def asked(path: str, action: str, *, exists: bool) -> Any:  # noqa: ANN401  a permission
     account = api.Account(PRIVATE)
     return await anyio.to_thread.run_sync(lambda: ask(account, path, action, exists=exists))
+
+
+@pytest.mark.parametrize("host", [PRIVATE.host, "public.ecr.aws"])
+async def test_every_action_in_a_policy_is_one_of_the_service(host: str) -> None:
+    where = cast("EcrHost", EcrHost.parse(host))
+    model = boto3.client(where.service, region_name=where.region).meta.service_model
+    wanted = {TOKEN, *(action for job in JOBS for action in needs(job, where).all)}
+    assert wanted <= set(model.operation_names)
 
 
 @pytest.mark.parametrize("action", [each for each in ACTIONS if each not in GAPS])

@@ -165,13 +165,13 @@ def former_releases(rules: Sequence[Rule], there: Sequence[There]) -> list[There
 def safe(rules: Sequence[Rule], tagged: Iterable[frozenset[str]] = ()) -> dict[str, Any]:
     """A policy like the one given that takes nothing which is needed; that one itself, if it does not.
 
-    What is untagged goes after a month at the earliest. Rules that take tagged images which are needed are
-    left out, and so are those that would take them in their place.
+    Rules that take what is needed are left out, and so are those that would take it in their place. What is
+    untagged goes after a month then.
     """
     images = list(tagged)
     if rules and not hazards(rules, images):
         return {"rules": [dict(rule.document) for rule in rules]}
-    kept = [_patient(rule) if rule.status == "untagged" else rule for rule in rules]
+    kept = list(rules)
     while dangerous := {hazard.rule.priority for hazard in hazards(kept, images)}:
         kept = [rule for rule in kept if rule.priority not in dangerous]
     documents = [dict(rule.document) for rule in kept]
@@ -222,13 +222,6 @@ def _moves(tag: str) -> bool:
 
 def _first(rules: Sequence[Rule], tags: frozenset[str]) -> Rule | None:
     return next((rule for rule in rules if rule.takes(tags)), None)
-
-
-def _patient(rule: Rule) -> Rule:
-    """The same rule for what is untagged, which waits at least a month."""
-    if not _of_untagged(rule):
-        return rule
-    return _read_rule(_untagged_rule(rule.priority))
 
 
 def _untagged_rule(priority: int) -> dict[str, Any]:
