@@ -201,7 +201,7 @@ async def test_a_body_that_stalls_costs_its_time_and_no_more() -> None:
     """What is left of a broken answer is not waited for: the connection cannot be used again anyway."""
     with a_server([OK.replace(b": 2", b": 9")]) as server:
         wire = Wire(RequestCounter(None), Timeouts(idle=0.1))
-        request = Request(method="GET", url=Url(server.origin, "/v2/"), kind="ping")
+        request = Request(method="GET", url=Url(server.origin, "/v2/"), kind="manifest")
         started = time.monotonic()
         async with wire.open(request) as answer:
             with pytest.raises(RetryableError):
