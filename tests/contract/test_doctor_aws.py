@@ -455,3 +455,10 @@ def test_policies_are_printed_without_asking_anybody(
     assert run(["doctor", "aws", REPOSITORY, "--trust-policy", "shop/api", "--branch", "main"]) == 0
     assert "repo:shop/api:ref:refs/heads/main" in capsys.readouterr().out
     assert ecr.asked_of_api == []
+
+
+def test_the_list_of_doctors_says_what_this_one_looks_at(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--help"]) == 0
+    assert "Look at AWS credentials" in capsys.readouterr().out
+    assert run(["doctor", "aws", "--help"]) == 0
+    assert f"Example: anyarch doctor aws {REPOSITORY}" in " ".join(capsys.readouterr().out.split())

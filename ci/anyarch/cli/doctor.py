@@ -26,8 +26,14 @@ if TYPE_CHECKING:
     from anyarch.checks import Line
 
 app = App(name="doctor", help="Is everything there that publishing needs? Each line is ok, or what to do.")
-# Loaded only when it is asked for.
-app.command("anyarch.cli.doctor_aws:aws", name="aws")
+# Its function is loaded only when it is asked for, so that its help stands here.
+_AWS_HELP: Final = """Look at AWS credentials and their session, and what they allow. Writes nothing.
+
+Exit status: 0 the jobs can be done (without --job: build and merge), 40 something is missing.
+
+Example: anyarch doctor aws 123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/api --job merge
+"""
+app.command("anyarch.cli.doctor_aws:aws", name="aws", help=_AWS_HELP)
 
 _DEADLINE_SECONDS: Final = 12.0
 

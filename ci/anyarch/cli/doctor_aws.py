@@ -65,12 +65,7 @@ def aws(
     account: Annotated[str, Parameter(help="With --trust-policy: the role's, if not the registry's.")] = "",
     format: Annotated[Literal["text", "json"], Parameter(help="For people or for programs.")] = "text",  # noqa: A002
 ) -> None:
-    """Look at AWS credentials, their session, and what they allow on a repository. Writes nothing.
-
-    Exit status: 0 the jobs can be done (without --job: build and merge), 40 something is missing.
-
-    Example: anyarch doctor aws 123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/api --job merge
-    """
+    """Look at AWS credentials and what they allow, or print a policy. Its help is in ``doctor``."""
     if not trust and (branch or tag or environment or owner_id or repository_id or account):
         raise UsageError(
             "who may take a role on is said with --trust-policy OWNER/REPO",
