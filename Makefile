@@ -3,6 +3,7 @@ SHELL := /bin/bash
 UNIT := tests/unit tests/test_architecture.py tests/test_documents.py
 PATHS ?= tests/contract tests/engine tests/workflow
 bin := .venv/bin
+cache = $${ANYARCH_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/anyarch}
 
 .PHONY: help setup demo demo-down test unit lint bench lock
 
@@ -22,7 +23,7 @@ test: lint unit ## everything, from a bare machine to nothing left behind
 	@$(bin)/pytest $(PATHS)
 
 unit: setup ## the tests that need no engine: seconds
-	@$(bin)/pytest -n 2 $(UNIT)
+	@env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(cache)/pycache $(bin)/pytest -n 2 $(UNIT)
 
 bench: setup ## merge and tag beside crane, regctl, oras, buildx and buildah
 	@$(bin)/python -m lab.bench
@@ -32,5 +33,5 @@ lint: setup ## format, lint, types, shell
 	@git ls-files -z -- '*.sh' .ci/run | xargs -0 $(bin)/shellcheck
 
 lock: setup ## write requirements.lock anew, with hashes and without addresses
-	@$${ANYARCH_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/anyarch}/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	@$(cache)/uv/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-annotate pyproject.toml --group dev -o requirements.lock

@@ -43,6 +43,8 @@ _CLEARED: Final = frozenset(
 )
 # Fast and telling first: a wrong noun should not be found out through an engine.
 _ORDER: Final = ("unit", "", "contract", "engine", "workflow")
+# Far more than any takes on a busy machine: one that waits for ever ends here and shows where it waits.
+_UNIT_TEST_SECONDS: Final = 60
 _WITH_REAL_CACHE: Final = frozenset({"engine", "workflow"})
 
 # The same examples in every run, and no judgement of a busy machine's speed. Looking for new ones:
@@ -60,6 +62,10 @@ def _suite(path: Path, root: Path) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     rank = {name: number for number, name in enumerate(_ORDER)}
     items.sort(key=lambda item: rank.get(_suite(item.path, config.rootpath), len(rank)))
+    if os.environ.get("HYPOTHESIS_PROFILE", "suite") == "suite":
+        for item in items:
+            if _suite(item.path, config.rootpath) == "unit" and item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(_UNIT_TEST_SECONDS))
 
 
 @pytest.fixture
