@@ -462,3 +462,9 @@ def test_the_list_of_doctors_says_what_this_one_looks_at(capsys: pytest.CaptureF
     assert "Look at AWS credentials" in capsys.readouterr().out
     assert run(["doctor", "aws", "--help"]) == 0
     assert f"Example: anyarch doctor aws {REPOSITORY}" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_doctor_for_any_registry_sends_here(ecr: FakeEcr, capsys: pytest.CaptureFixture[str]) -> None:
+    ecr.create("shop/api")
+    assert run(["doctor", "registry", REPOSITORY]) == 0
+    assert f"anyarch doctor aws {REPOSITORY} asks AWS" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from anyarch.oci import strict_json
 from anyarch.oci.digest import Digest
 from anyarch.oci.manifest import Image, Index
 from anyarch.oci.reference import Tag
+from anyarch.registry.ecr_host import EcrHost
 from anyarch.registry.referrers import list_referrers
 from anyarch.registry.requests import Request
 from anyarch.registry.retry import RetryableError
@@ -214,6 +215,7 @@ async def _delete() -> Line:
 
 
 def _mutability_advice(host: str, path: str) -> str:
-    if ".dkr.ecr." in host:
-        return f"aws ecr describe-repositories --repository-names {path} shows imageTagMutability"
-    return ""
+    where = EcrHost.parse(host)
+    if where is None or where.is_public:
+        return ""
+    return f"anyarch doctor aws {host}/{path} asks AWS, also about each permission and what expires"
