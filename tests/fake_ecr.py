@@ -288,7 +288,7 @@ class _DataPlane:
 
     def reply(self) -> Reply:
         if self.where.is_public:
-            refused, who = self.ecr.public.authenticated(self.seen, self.where.host)
+            refused, who = self.ecr.public.authenticated(self.seen)
         else:
             refused, who = self._authenticated()
         if refused is not None:

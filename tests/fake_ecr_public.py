@@ -3,7 +3,8 @@
 Rules, and where each is from (pages of docs.aws.amazon.com/AmazonECR/latest/public):
 
 1.  ``/v2/`` wants a Bearer token of ``https://public.ecr.aws/token/``, also from those who only read:
-    aws/containers-roadmap#1806. Basic is refused: kreuzwerker/terraform-provider-docker#666.
+    aws/containers-roadmap#1806. Basic is refused: kreuzwerker/terraform-provider-docker#666. What the
+    dual-stack name of the registry asks for is not documented; here it is the same.
 2.  Anybody gets a token to pull with; to push, the user AWS with a password: public-registry-auth.html.
 3.  Passwords come from us-east-1 alone, live 12 hours, and open no private registry, nor theirs this one:
     public-registry-auth.html. Whoever asks needs ``sts:GetServiceBearerToken``, too:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 ALIAS: Final = "shop"  # of every account here
 TOKEN_PREFIX: Final = "canary-public-token-"
 TOKEN_SECONDS: Final = 12 * 3600
-CHALLENGE: Final = 'Bearer realm="https://{host}/token/",service="public.ecr.aws",scope="aws"'
+CHALLENGE: Final = 'Bearer realm="https://public.ecr.aws/token/",service="public.ecr.aws",scope="aws"'
 READING: Final = frozenset({"GET", "HEAD"})
 
 
@@ -62,9 +63,9 @@ class PublicTokens:
         self._bought[token] = who, self._ecr.now() + TOKEN_SECONDS
         return Reply(200, {"Content-Type": "application/json"}, json.dumps({"token": token}).encode())
 
-    def authenticated(self, seen: Seen, host: str) -> tuple[Reply | None, Principal | None]:
+    def authenticated(self, seen: Seen) -> tuple[Reply | None, Principal | None]:
         """Who sends a request, None for anybody; or what it is answered with."""
-        challenge = {"WWW-Authenticate": CHALLENGE.format(host=host)}
+        challenge = {"WWW-Authenticate": CHALLENGE}
         scheme, _, value = seen.authorization.partition(" ")
         if not scheme:
             return failure(401, "DENIED", "Not Authorized", challenge), None

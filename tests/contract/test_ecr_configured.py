@@ -179,6 +179,27 @@ def test_no_sdk_is_loaded_for_a_registry_that_is_not_amazons(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(b"{}", "has 2 characters; ECR takes 100 to 30720", id="too short"),
+        pytest.param(b" " * 30_721, "has 30721 characters", id="too long"),
+        pytest.param(b"\xff" * 200, "cannot be read: not UTF-8", id="no text"),
+        pytest.param(None, "cannot be read: No such file", id="not there"),
+    ],
+)
+def test_a_lifecycle_policy_that_cannot_be_one_is_said_before_anything_is_made(
+    ecr: FakeEcr, tmp_path: Path, content: bytes | None, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "lifecycle.json").write_bytes(content)
+    with (tmp_path / "anyarch.toml").open("a") as file:
+        file.write(f'{CREATE}lifecycle-policy = "lifecycle.json"\n')
+    assert run(["merge", layout(tmp_path), "--to", REPOSITORY, "--tag", "v1"]) == 5
+    assert said in capsys.readouterr().err
+    assert ecr.operations("CreateRepository") == 0
+
+
+@pytest.mark.parametrize(
     ("action", "said", "made"),
     [
         pytest.param("ecr:CreateRepository", "allow ecr:CreateRepository", False, id="make it"),

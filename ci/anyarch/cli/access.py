@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import anyio
-
 from anyarch.cli import words
+from anyarch.cli.regular import read_regular
 from anyarch.errors import AuthenticationError, FileProblemError
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.places import open_stores
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
 # The shortest session that AWS gives lasts a quarter of an hour; a token asked for later is good for longer.
 _GOOD_SECONDS: Final = 15 * 60.0
 _ANY_TAG: Final = Tag("latest")
-_POLICY_MAX_CHARACTERS: Final = (
-    30_720  # https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
-)
+# https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutLifecyclePolicy.html
+_POLICY_MIN_CHARACTERS, _POLICY_MAX_CHARACTERS = 100, 30_720
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +127,7 @@ class Access:
         from anyarch.registry.ecr_repository import require  # noqa: PLC0415  layouts need none
 
         settings = self.of(destination)
-        wanted = await new_repository(settings.create, self.folder) if settings.create else None
+        wanted = new_repository(settings.create, self.folder) if settings.create else None
         return await require(store, wanted, aws_profile=settings.aws_profile)
 
     def open_all(
@@ -213,7 +211,7 @@ def good_until() -> int:
     return int(time.time() + _GOOD_SECONDS)
 
 
-async def new_repository(settings: CreateSettings, folder: Path) -> NewRepository:
+def new_repository(settings: CreateSettings, folder: Path) -> NewRepository:
     """What a missing repository is made with.
 
     Args:
@@ -225,21 +223,7 @@ async def new_repository(settings: CreateSettings, folder: Path) -> NewRepositor
     """
     from anyarch.registry.ecr_repository import NewRepository  # noqa: PLC0415  few make repositories
 
-    policy = ""
-    if settings.lifecycle_policy:
-        path = folder / settings.lifecycle_policy
-        try:
-            policy = await anyio.Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            said = getattr(error, "strerror", None) or "not UTF-8"
-            raise FileProblemError(
-                f"lifecycle policy {path} cannot be read: {said}", path=str(path)
-            ) from error
-        if len(policy) > _POLICY_MAX_CHARACTERS:
-            raise FileProblemError(
-                f"lifecycle policy {path} has {len(policy)} characters; ECR takes {_POLICY_MAX_CHARACTERS}",
-                path=str(path),
-            )
+    policy = _policy(folder / settings.lifecycle_policy) if settings.lifecycle_policy else ""
     return NewRepository(
         immutable=settings.mutability == "immutable",
         exceptions=settings.exceptions,
@@ -249,3 +233,18 @@ async def new_repository(settings: CreateSettings, folder: Path) -> NewRepositor
         tags=settings.tags,
         lifecycle_policy=policy,
     )
+
+
+def _policy(path: Path) -> str:
+    """A lifecycle policy, as far as it can be judged before there is a repository to give it to."""
+    try:
+        text = read_regular(path, 4 * _POLICY_MAX_CHARACTERS + 1).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        said = getattr(error, "strerror", None) or "not UTF-8"
+        raise FileProblemError(f"lifecycle policy {path} cannot be read: {said}", path=str(path)) from error
+    if not _POLICY_MIN_CHARACTERS <= len(text) <= _POLICY_MAX_CHARACTERS:
+        limits = f"{_POLICY_MIN_CHARACTERS} to {_POLICY_MAX_CHARACTERS}"
+        raise FileProblemError(
+            f"lifecycle policy {path} has {len(text)} characters; ECR takes {limits}", path=str(path)
+        )
+    return text

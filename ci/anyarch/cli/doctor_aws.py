@@ -112,7 +112,7 @@ async def _lines(
         profile=profile,
         jobs=jobs,
         before=_asked_before(where.host, profile),
-        create=await new_repository(create, folder) if create is not None else None,
+        create=new_repository(create, folder) if create is not None else None,
     )
     return await examine(AwsDoctor(wanted).checks())
 

@@ -33,6 +33,7 @@ _DOCKER_HUB_SERVER: Final = "registry-1.docker.io"
 _TOKEN_HOSTS: Final = {
     _DOCKER_HUB_SERVER: "auth.docker.io",
     "registry.digitalocean.com": "api.digitalocean.com",
+    "ecr-public.aws.com": "public.ecr.aws",  # the same service by its dual-stack name
 }
 
 
