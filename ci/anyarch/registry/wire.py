@@ -126,15 +126,14 @@ class Wire:
         """
         seconds = self.timeouts.blob if request.is_transfer else self.timeouts.document
         sent_at = self.clock.now()
-        status = 0
+        response: Response | None = None
         try:
-            with _failures_named(request.url.origin), anyio.fail_after(seconds):
-                response = await self._send(request, authorization)
-            status = response.status
-        finally:
-            self.observer(request, status)
-        reached()
-        try:
+            try:
+                with _failures_named(request.url.origin), anyio.fail_after(seconds):
+                    response = await self._send(request, authorization)
+            finally:
+                self.observer(request, 0 if response is None else response.status)
+            reached()
             answer = Answer(
                 response, request.url, sent_at=sent_at, ends_at=sent_at + seconds, clock=self.clock
             )
@@ -142,8 +141,9 @@ class Wire:
             if not answer.is_broken:
                 await _drain(response)
         finally:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
+            if response is not None:
+                with anyio.CancelScope(shield=True):
+                    await response.aclose()
 
     async def aclose(self) -> None:
         """Close every connection."""
