@@ -87,7 +87,17 @@ def test_what_was_pulled_is_in_use(repository: EcrRepository, capsys: pytest.Cap
     assert run(WORDS) == 0
     assert str(FAILED_BUILD.digest) not in repository.manifests
     assert {str(each.digest) for each in (OLD, ARM, OTHER, PROVENANCE)} <= set(repository.manifests)
-    assert "without a tag: needed by nothing, but younger than 30 d" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "without a tag: needed by nothing, but younger than 30 d, or pulled since" in shown
+    assert "--ignore-pulls" in shown
+
+
+def test_a_dry_run_is_no_obstacle_where_pulls_do_not_count(repository: EcrRepository) -> None:
+    assert run([*WORDS, "--dry-run"]) == 0
+    assert run(WORDS) == 0
+    assert set(repository.manifests) > CURRENT, "the dry run's reads were pulls"
+    assert run([*WORDS, "--ignore-pulls"]) == 0
+    assert set(repository.manifests) == CURRENT
 
 
 def test_what_was_pushed_and_is_not_merged_yet_is_young(repository: EcrRepository) -> None:

@@ -25,10 +25,15 @@ class _Taken:
         return self.found
 
 
-async def listed(repository: str, access: Access) -> Inventoried | None:
+async def listed(repository: str, access: Access, *, pulls: bool) -> Inventoried | None:
     """All that a repository of Amazon ECR holds, with a tag or without; None where nobody tells us.
 
     Without the permission to ask, candidates come from elsewhere, as in every other registry; that is told.
+
+    Args:
+        repository: The repository.
+        access: The way to it.
+        pulls: Whether a pull makes an image younger.
 
     Raises:
         AnyarchError: AWS refuses for another reason, or does not answer.
@@ -42,7 +47,7 @@ async def listed(repository: str, access: Access) -> Inventoried | None:
         return None
     from anyarch.registry.ecr_inventory import EcrInventory  # noqa: PLC0415  no other registry has one
 
-    inventory = EcrInventory(where, path, aws_profile=access.of(repository).aws_profile)
+    inventory = EcrInventory(where, path, aws_profile=access.of(repository).aws_profile, pulls=pulls)
     try:
         return _Taken(await inventory.inventory())
     except DeniedError as error:

@@ -66,6 +66,10 @@ def prune(
         bool,
         Parameter(help="Delete signatures and attestations with what they are about; else they keep it."),
     ] = False,
+    ignore_pulls: Annotated[
+        bool,
+        Parameter(help="In Amazon ECR: a pull does not make an image younger; prune's own reads are pulls."),
+    ] = False,
     insecure_registry: Annotated[
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
     ] = (),
@@ -100,7 +104,7 @@ def prune(
                 candidates=(*named, *_recorded(records, store.name)),
                 with_referrers=with_referrers,
             )
-            places = await _places(store, notes, access)
+            places = await _places(store, notes, access, pulls=not ignore_pulls)
             return await delete(places, wishes, dry_run=dry_run, on_removed=tell)
 
     with journal.begin("prune", repo, [], dry_run=dry_run) as notes:
@@ -108,11 +112,11 @@ def prune(
     if format == "json":
         output.say_json(document(done, older_than=age))
         return
-    for line in lines(done, older_than=age):
+    for line in lines(done, older_than=age, pulls=not ignore_pulls):
         output.say(line)
 
 
-async def _places(store: OpenedStore, notes: Journal, access: Access) -> Places:
+async def _places(store: OpenedStore, notes: Journal, access: Access, *, pulls: bool) -> Places:
     if isinstance(store, LayoutStore):
         return Places(store=store, inventory=store)
     from anyarch.cli.listed import listed  # noqa: PLC0415  layouts need no client
@@ -120,7 +124,7 @@ async def _places(store: OpenedStore, notes: Journal, access: Access) -> Places:
 
     return Places(
         store=notes.over(store),
-        inventory=await listed(store.name, access),
+        inventory=await listed(store.name, access, pulls=pulls),
         referrers=partial(list_referrers, store),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from anyarch.cli import output
+from anyarch.registry.ecr_host import EcrHost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,8 +42,14 @@ def document(done: Pruning, *, older_than: timedelta) -> dict[str, object]:
     }
 
 
-def lines(done: Pruning, *, older_than: timedelta) -> list[str]:
-    """The result for people; what was deleted was told as it happened."""
+def lines(done: Pruning, *, older_than: timedelta, pulls: bool = True) -> list[str]:
+    """The result for people; what was deleted was told as it happened.
+
+    Args:
+        done: What was done.
+        older_than: Nothing younger went.
+        pulls: Whether a pull made an image younger, where pulls are known.
+    """
     said = _planned(done.removed) if done.dry_run else []
     said += [
         f"kept     {each.digest}  ({each.why or 'its index goes'}): {reason}" for each, reason in done.kept
@@ -50,7 +57,9 @@ def lines(done: Pruning, *, older_than: timedelta) -> list[str]:
     said += [f"gone     {each.digest}  ({each.why}): it is not there any more" for each in done.gone]
     days = older_than.total_seconds() / 86400
     if done.young:
-        said.append(f"{done.young} more without a tag: needed by nothing, but younger than {days:g} d")
+        counted = pulls and EcrHost.parse(done.repository.partition("/")[0]) is not None
+        since = ", or pulled since; prune's own reads are pulls (--ignore-pulls)" if counted else ""
+        said.append(f"{done.young} more without a tag: needed by nothing, but younger than {days:g} d{since}")
     if not done.removed:
         looked = f"{done.tags} tag{'s' if done.tags != 1 else ''} looked at"
         return [*said, f"{done.repository}: nothing to delete that is older than {days:g} d; {looked}"]

@@ -26,16 +26,17 @@ class EcrInventory:
         where: The registry.
         path: The repository in it, as in a reference.
         aws_profile: Who asks.
+        pulls: Whether a pull makes an image younger.
     """
 
-    def __init__(self, where: EcrHost, path: str, *, aws_profile: str = "") -> None:
+    def __init__(self, where: EcrHost, path: str, *, aws_profile: str = "", pulls: bool = True) -> None:
         self._where = where
         self._path = path
         self._profile = aws_profile
-        self.pulled: dict[Digest, datetime] = {}
+        self._pulls = pulls
 
     async def inventory(self) -> Inventory:
-        """Everything that is there now. ``pulled`` then holds when each was pulled last, where that is known.
+        """Everything that is there now.
 
         An image is as old as its last push or pull: whoever pulls it uses it. The service notes pulls once a
         day or more often. What is archived cannot be read, and is left out.
@@ -69,12 +70,10 @@ class EcrInventory:
             )
         except UsageError:  # another algorithm than ours: it stays
             return None
-        pushed, pulled = _time(detail.get("imagePushedAt")), _time(detail.get("lastRecordedPullTime"))
-        if pulled is not None:
-            self.pulled[digest] = pulled
+        used = ("imagePushedAt", *(("lastRecordedPullTime",) if self._pulls else ()))
         return Held(
             digest=digest,
-            written=max((when for when in (pushed, pulled) if when is not None), default=None),
+            written=max((when for name in used if (when := _time(detail.get(name)))), default=None),
             subject=subject,
             kind=str(detail.get("artifactMediaType") or detail.get("imageManifestMediaType") or ""),
         )
