@@ -1,7 +1,8 @@
 """The doctor's questions, as moto takes them: a stranger's reading of AWS's model of each request.
 
 moto authorises nobody and has no data plane, so whatever it answers is "allowed"; here counts that every
-question is one that the service knows, and that none of them leaves anything behind.
+question is one that the service knows, and that none of them leaves anything behind. All of moto's servers
+in a process share what they hold: the names here are nobody else's.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ async def test_every_action_in_a_policy_is_one_of_the_service(host: str) -> None
 
 @pytest.mark.parametrize("action", [each for each in ACTIONS if each not in GAPS])
 async def test_each_question_is_understood_and_changes_nothing(client: Any, action: str) -> None:  # noqa: ANN401  as above
-    path = f"shop/{action.lower()}"
+    path = f"doctor/{action.lower()}"
     client.create_repository(repositoryName=path)
     before = client.describe_repositories(repositoryNames=[path])["repositories"]
     found = await asked(path, action, exists=True)
@@ -84,18 +85,18 @@ async def test_each_question_is_understood_and_changes_nothing(client: Any, acti
 
 @pytest.mark.parametrize("action", [each for each in ACTIONS if each not in GAPS | ONLY_DOING_TELLS])
 async def test_a_repository_that_is_missing_stays_so(client: Any, action: str) -> None:  # noqa: ANN401  as above
-    found = await asked("shop/never", action, exists=False)
+    found = await asked("doctor/never", action, exists=False)
     if action in NEEDS_REPOSITORY:
         assert found.answer == "unknown"
     else:
         assert (found.answer, found.code) == ("allowed", NO_REPOSITORY), found
     names = [each["repositoryName"] for each in client.describe_repositories()["repositories"]]
-    assert "shop/never" not in names
+    assert "doctor/never" not in names
 
 
 async def test_who_we_are_and_what_time_it_is_there() -> None:
     """The check of the registry itself fails: moto has none."""
-    doctor = AwsDoctor(Wanted(where=PRIVATE, path="shop/never", jobs=("create",)))
+    doctor = AwsDoctor(Wanted(where=PRIVATE, path="doctor/never", jobs=("create",)))
     lines = {each.name: each for each in await examine(doctor.checks()[:6])}
     assert "123456789012" in lines["identity"].found
     assert lines["clock"].verdict == "ok"
@@ -104,16 +105,16 @@ async def test_who_we_are_and_what_time_it_is_there() -> None:
 
 
 async def test_the_proposed_lifecycle_policy_is_one(client: Any) -> None:  # noqa: ANN401  as above
-    client.create_repository(repositoryName="shop/old")
-    assert (await read_lifecycle(PRIVATE, "shop/old", profile="")).rules is None
-    client.put_lifecycle_policy(repositoryName="shop/old", lifecyclePolicyText=json.dumps(safe(())))
-    found = await read_lifecycle(PRIVATE, "shop/old", profile="")
+    client.create_repository(repositoryName="doctor/old")
+    assert (await read_lifecycle(PRIVATE, "doctor/old", profile="")).rules is None
+    client.put_lifecycle_policy(repositoryName="doctor/old", lifecyclePolicyText=json.dumps(safe(())))
+    found = await read_lifecycle(PRIVATE, "doctor/old", profile="")
     assert hazards(found.rules or ()) == []
     assert found.proposal() == safe(())
 
 
 async def session_found() -> str:
-    doctor = AwsDoctor(Wanted(where=PRIVATE, path="shop/never", profile="", jobs=("create",)))
+    doctor = AwsDoctor(Wanted(where=PRIVATE, path="doctor/never", profile="", jobs=("create",)))
     lines = {each.name: each for each in await examine(doctor.checks()[:3])}
     assert "assumed-role/release/" in lines["identity"].found
     assert lines["identity"].found.endswith("(role release)")
@@ -148,6 +149,6 @@ async def test_an_end_that_the_environment_tells_counts(monkeypatch: pytest.Monk
     """As aws configure export-credentials --format env does."""
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token")
     monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "2099-01-01T00:00:00Z")
-    doctor = AwsDoctor(Wanted(where=PRIVATE, path="shop/never", jobs=("create",)))
+    doctor = AwsDoctor(Wanted(where=PRIVATE, path="doctor/never", jobs=("create",)))
     lines = {each.name: each for each in await examine(doctor.checks()[:3])}
     assert "ends 2099-01-01 00:00 UTC" in lines["session"].found
