@@ -33,7 +33,15 @@ COOKIE: Final = "session=canary-cookie; Path=/"
 TOKEN_PREFIX: Final = "canary-token-"
 
 Action = Literal[
-    "reset before", "reset after", "status", "truncated", "lying digest", "slow", "expired token", "echo"
+    "reset before",
+    "reset after",
+    "status",
+    "truncated",
+    "lying digest",
+    "slow",
+    "expired token",
+    "echo",
+    "endless",
 ]
 
 
@@ -119,6 +127,7 @@ class FakeRegistry:
         self.unhandled: list[str] = []
         self.tokens: dict[str, tuple[frozenset[str], float]] = {}
         self.lock = threading.RLock()
+        self.flooded = 0  # how many bytes of endless bodies were sent
         self.connections = 0  # how many were ever opened
         self._connections: set[socket.socket] = set()
         self._server = _Server((address, 0), handler or Handler)
@@ -313,6 +322,8 @@ class Handler(BaseHTTPRequestHandler):
         elif fault.action == "status":
             refused = failure(fault.status, fault.code, "scripted", fault.headers)
             self._send(refused if fault.status >= 300 else Reply(fault.status, fault.headers))
+        elif fault.action == "endless":
+            self._flood(Reply(fault.status, fault.headers))
         elif fault.action == "echo":
             sent = seen.authorization.partition(" ")[2]
             headers = {name: value.replace("{sent}", sent) for name, value in fault.headers.items()}
@@ -343,6 +354,16 @@ class Handler(BaseHTTPRequestHandler):
                     self.wfile.write(bytes([byte]))
                     time.sleep(0.02)
             self.close_connection = True
+
+    def _flood(self, reply: Reply) -> None:
+        """An answer whose body never ends, and whose length nobody is told."""
+        head = self._head(reply).replace(b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n")
+        self.close_connection = True
+        with suppress(OSError):
+            self.wfile.write(head)
+            while True:
+                self.wfile.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+                self.registry.flooded += 0x10000
 
     def _send(self, reply: Reply) -> None:
         body = b"" if self.command == "HEAD" else reply.body
