@@ -100,6 +100,8 @@ class Connection:
         """Whether both sides have said all, so that another exchange can follow; then it is prepared."""
         if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
             return False
+        if self._http.trailing_data[0]:
+            return False  # more than the answer: it would be taken for the beginning of the next one
         self._http.start_next_cycle()
         self._free_since = time.monotonic()
         return True

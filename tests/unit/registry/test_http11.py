@@ -122,6 +122,17 @@ async def test_a_connection_is_used_again_once_its_answer_was_read() -> None:
         assert pool._kept == []  # noqa: SLF001  a body that was left unread
 
 
+async def test_a_connection_on_which_more_came_than_the_answer_is_not_used_again() -> None:
+    """Such as a body for a HEAD: it would be taken for the beginning of the next answer."""
+    forged = OK.replace(b"ok", b"no")
+    with a_server([OK.replace(b"ok", b"") + forged, OK]) as server:
+        pool = a_pool(server)
+        assert await ask(pool, method="HEAD") == b""
+        assert await ask(pool) == b"ok"
+        assert server.connections == 2
+        await pool.aclose()
+
+
 async def test_a_connection_that_the_server_closed_meanwhile_is_not_used() -> None:
     with a_server([OK, OK], closes_after=True) as server:
         pool = a_pool(server)
