@@ -5,11 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,70 +12,27 @@ import pytest
 from anyarch.cli.main import run
 from anyarch.oci.manifest import Index
 from anyarch.oci.platforms import Platform
-from anyarch.oci.reference import Tag
-from anyarch.registry.layout import LayoutStore
 from anyarch.release.config import Config, parse_config
 from anyarch.release.plan import make_plan
-from anyarch.release.record import Record
 
 from tests.builders import upload
-from tests.fake_dagger import FakeDagger, an_engine
 from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry
+from tests.run_bench import AMD, ARM, Bench, a_bench
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from anyarch.oci.manifest import Manifest
 
-AMD, ARM = "linux/amd64", "linux/arm64"
 FAILS = {
     "says": ["5   : withExec /bin/sh -c 'make'", "5   : [1s] | no rule", "5   : x ERROR [1s]"],
     "status": 1,
 }
 
 
-class Bench:
-    """A folder with an application, an engine that answers, and a dagger that plays."""
-
-    def __init__(self, folder: Path, engine: str) -> None:
-        self.folder = folder
-        self.app = folder / "app"
-        self.app.mkdir()
-        (self.app / "Dockerfile").write_text("FROM scratch\n")
-        self.dagger = FakeDagger(folder / "dagger")
-        self.dagger.builds(AMD, ARM)
-        self.engine = engine
-
-    def words(self, *words: str, platforms: Sequence[str] = (AMD, ARM)) -> list[str]:
-        return ["run", "app", *(f"--engine={each}={self.engine}" for each in platforms), *words]
-
-    def run(self, *words: str, platforms: Sequence[str] = (AMD, ARM)) -> int:
-        return run(self.words(*words, platforms=platforms))
-
-    def record(self, platform: str) -> Record | None:
-        path = self.app / ".anyarch" / "records" / f"{Platform.parse(platform).slug}.json"
-        return Record.from_json(path.read_bytes(), subject=path.name) if path.exists() else None
-
-    def tagged(self, name: str = "latest") -> Manifest | None:
-        async def look() -> Manifest | None:
-            store = LayoutStore(self.folder / "dist")
-            return await store.get(Tag(name)) if await store.head(Tag(name)) else None
-
-        return anyio.run(look)
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """The same as a process of its own, for signals."""
-        command = [sys.executable, "-m", "anyarch", *self.words(*words)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
-    with an_engine(tmp_path / "engine.sock") as url:
-        bench = Bench(tmp_path, url)
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("ANYARCH_DAGGER", str(bench.dagger.program))
+    with a_bench(tmp_path, monkeypatch) as bench:
         yield bench
 
 
@@ -342,50 +294,3 @@ def test_wrong_credentials_are_told_before_anything_is_built(
         assert bench.run("--to", f"{registry.host}/team/app", "--tag", "1.0") == 21
     assert bench.dagger.called(AMD) is None
     assert "canary-wrong" not in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_run_leaves_no_child_and_no_tag(bench: Bench, number: signal.Signals) -> None:
-    bench.dagger.plays({ARM: {"sleeps": 60, "child": True}})
-    process = bench.start("--tag", "1.0")
-    notes = bench.dagger.wait_for(AMD, ARM)
-    wait_until(lambda: bench.record(AMD) is not None)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=20)
-    assert (process.returncode, out) == (130, "")
-    assert "nothing was tagged; kept: linux/amd64" in err
-    assert "Traceback" not in err
-    pids = [note[key] for note in notes for key in ("pid", "child") if key in note]
-    wait_until(lambda: not any(runs(pid) for pid in pids))
-    assert bench.tagged("1.0") is None
-    bench.dagger.plays({})
-    assert bench.run("--tag", "1.0") == 0  # and the next run finds nothing in its way
-
-
-def test_a_second_ctrl_c_kills_a_client_that_does_not_listen(bench: Bench) -> None:
-    bench.dagger.plays({AMD: {"sleeps": 60, "stubborn": True}, ARM: {"sleeps": 60, "stubborn": True}})
-    process = bench.start()
-    notes = bench.dagger.wait_for(AMD, ARM)
-    process.send_signal(signal.SIGINT)
-    time.sleep(0.3)
-    assert process.poll() is None  # it waits for its children
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=5)
-    assert process.returncode == 130
-    assert "no platform was finished" in err
-    wait_until(lambda: not any(runs(note["pid"]) for note in notes))
-
-
-def wait_until(holds: Callable[[], bool], deadline_seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + deadline_seconds
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def runs(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    return False
