@@ -5,12 +5,16 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 
 from anyarch.errors import (
+    AnyarchError,
     ContentError,
+    LostRaceError,
+    OffendersError,
+    OlderRunError,
     RegistryError,
     RegistryProtocolError,
     RegistryUnavailableError,
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from anyarch.oci.manifest import Manifest
     from anyarch.oci.reference import Tag
     from anyarch.oci.store import Store
+
+E = TypeVar("E", bound=AnyarchError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,15 +146,17 @@ def after_tags(places: Sequence[TagMoves]) -> Iterator[None]:
     """Let an error say, where there are several places, that all tags have moved in all of them.
 
     Raises:
+        LostRaceError: the error; somebody else's release is at one place.
+        OlderRunError: the same.
         RegistryError: the error.
     """
     try:
         yield
-    except RegistryError as error:
+    except (RegistryError, LostRaceError, OlderRunError) as error:
         moved = [str(_Move(place, tag)) for place in places for tag in place.before]
         if len(places) == 1 or not moved:
             raise
-        words = f"every tag was moved at all {len(places)} destinations; do the same again to be sure of them"
+        words = f"every tag was moved at all {len(places)} destinations, and what is not named here stays so"
         raise _with_hint(error, words, moved=moved, unsure=[], not_moved=[]) from error
 
 
@@ -186,7 +194,11 @@ def _untouched(places: int) -> str:
     return f"no tag was moved at any of the {places} destinations; do the same again to finish"
 
 
-def _with_hint(error: RegistryError, words: str, **facts: object) -> RegistryError:
+def _with_hint(error: E, words: str, **facts: object) -> E:
+    """The same error with more of a hint, and with further facts."""
     between = "" if words.startswith("\n") else "; "
     hint = f"{error.hint}{between}{words}" if error.hint else words
-    return type(error)(error.what, hint=hint, **{**error.facts, **facts})
+    facts = {**error.facts, **facts}
+    if isinstance(error, OffendersError):
+        return type(error)(error.what, offenders=error.offenders, hint=hint, **facts)
+    return type(error)(error.what, hint=hint, **facts)

@@ -14,6 +14,7 @@ from anyarch.errors import (
     ContentError,
     DeniedError,
     ImmutableTagError,
+    LostRaceError,
     MergeRefusedError,
     OlderRunError,
     RegistryError,
@@ -381,6 +382,25 @@ async def test_a_tag_that_moved_while_images_were_copied_is_seen() -> None:
     with pytest.raises(OlderRunError):
         await assemble(first, order, bring=bring_slowly)
     assert [tags for tags in world.tags if tags] == [world.tags[0]]
+
+
+async def test_somebody_else_at_one_destination_is_told_with_what_stands_at_the_others() -> None:
+    world = await World.make()
+    await upload(world.stores[1], OLD)
+
+    def meddle(store: MemoryStore, name: str, about: str) -> None:
+        if store is world.stores[1] and name == "head" and about == "1.2.3" and FIXED in store.tagged:
+            store.plant(EARLIER.digest, EARLIER)
+            store.tagged[FIXED] = EARLIER.digest
+
+    world.hook(meddle)
+    failure = await world.fails()
+    assert isinstance(failure, LostRaceError)
+    assert f"{NAMES[1]}:1.2.3" in failure.what
+    assert "every tag was moved at all 3 destinations, and what is not named here stays so" in failure.hint
+    for number in (0, 2):
+        assert world.tags[number][FIXED] != EARLIER.digest
+        assert (await read_history(world.stores[number], FLOATING)).moves, "written down all the same"
 
 
 async def test_cancelled_between_tags_every_tag_is_complete_and_a_rerun_finishes() -> None:
