@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.unit.cli.test_run import Bench
+    from tests.run_bench import Bench
 
 bench = test_run.bench
 AMD, ARM = an_image("linux/amd64"), an_image("linux/arm64")
