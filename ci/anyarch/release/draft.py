@@ -10,7 +10,7 @@ from anyarch.errors import MergeRefusedError, NotFoundError, PlanMismatchError
 from anyarch.release import marks
 from anyarch.release.gather import missing_parts, read_children, with_missing
 from anyarch.release.history import Run
-from anyarch.release.ledger import Ledger, Mover, read_ledger, with_history
+from anyarch.release.ledger import Ledger, Mover, read_ledger
 from anyarch.release.merge import Decision, decide, newest_attempts
 from anyarch.release.moving import TagMoves
 from anyarch.release.parallel import both
@@ -145,7 +145,7 @@ def _likely(children: Sequence[Child], expectation: Expectation) -> Index | None
 
 async def _ledger(store: Store, index: Index | None, before: Mapping[Tag, Digest | None]) -> Ledger:
     """The histories of the tags, also of those that stand already; without an index none will be needed."""
-    return await read_ledger(store, with_history(before) if index else [])
+    return await read_ledger(store, before if index else [])
 
 
 def _completed(mover: Mover, records: Sequence[Record]) -> Mover:

@@ -74,6 +74,14 @@ class Ledger:
                 found[tag] = None
         return found
 
+    def worth(self, before: Mapping[Tag, Digest | None]) -> list[Tag]:
+        """The tags whose move is to be written down: those of ``with_history``, and who has one already.
+
+        A fixed tag that was deleted and comes back is new, and its history is not.
+        """
+        worth = {*with_history(before), *(tag for tag, history in self.histories.items() if history.moves)}
+        return [tag for tag in before if tag in worth]
+
     def elsewhere(self, tags: Mapping[Tag, Digest | None]) -> list[Tag]:
         """The tags that are not where their history knows them last: they may have moved just now."""
         moves = {tag: self.histories[tag].moves for tag in tags if tag in self.histories}
@@ -161,7 +169,7 @@ async def read_again(
     Registries have no compare-and-swap: what another run wrote since the first look would be lost.
     A store that fails here fails no release: the write to come will tell.
     """
-    wanted = [tag for tag in with_history(before) if tag not in ledger.damaged]
+    wanted = [tag for tag in ledger.worth(before) if tag not in ledger.damaged]
     if not wanted or not (mover.history and keeps_history(store)):
         return ledger
     try:
@@ -182,7 +190,7 @@ async def prepare(store: Store, ledger: Ledger, before: Mapping[Tag, Digest | No
     Where a history is there, the blob is. A failure is told later, by the write that needs the blob.
     """
     has_history = any(history.moves for history in ledger.histories.values())
-    if has_history or not (with_history(before) and mover.history and keeps_history(store)):
+    if has_history or not (ledger.worth(before) and mover.history and keeps_history(store)):
         return
     with suppress(RegistryError), anyio.CancelScope(shield=True):
         await bring_empty(store)
@@ -210,7 +218,7 @@ async def write_down(
     move = Move(
         digest=digest, previous=None, when=mover.now(), by=mover.by, run=mover.run, revision=mover.revision
     )
-    wanted = with_history(before)
+    wanted = ledger.worth(before)
     failed: dict[Tag, str] = {}
     histories = {tag: ledger.histories[tag] for tag in wanted if tag not in ledger.damaged}
 

@@ -259,3 +259,15 @@ async def test_a_newer_run_that_came_between_two_reads_is_seen_before_anything_m
     with pytest.raises(OlderRunError, match="no tag was moved"):
         await merge(store, by_run(records, 8), tags=[LATEST])
     assert store.writes == []
+
+
+async def test_a_fixed_tag_that_was_deleted_goes_on_with_the_history_it_had() -> None:
+    store, records, (first, second) = await two_releases()
+    for digest in (first, second):
+        await promote(store, digest, [FIXED], mover=Mover(force=True))
+    del store.tagged[FIXED]
+    release = await merge(store, records, tags=[FIXED])
+    assert [each[1] for each in await moves(store, FIXED)] == [second, release.digest]
+    store.calls.clear()
+    await merge(store, records, tags=[FIXED])
+    assert store.writes == []
