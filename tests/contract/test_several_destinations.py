@@ -15,6 +15,7 @@ from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.layout import LayoutStore
 from anyarch.registry.store import RegistryStore
 
+from tests import run_bench
 from tests.builders import an_image, upload
 from tests.fake_dagger import a_record
 from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry, Fault
@@ -237,7 +238,7 @@ def test_a_run_builds_once_and_publishes_everywhere(bench: Bench, capsys: pytest
         assert [tags["1.0.0"] for tags in held] == [found["digest"]] * 2
         near.seen.clear()
         far.seen.clear()
-        assert bench.run(*words, f"--platform={test_run.ARM}", "--format=json") == 0
+        assert bench.run(*words, f"--platform={run_bench.ARM}", "--format=json") == 0
         again = document(capsys)
         assert (again["digest"], again["writes"], near.writes, far.writes) == (found["digest"], [], [], [])
 
@@ -250,7 +251,7 @@ def test_a_run_asks_every_destination_before_it_builds(
         assert bench.run(*(f"--to={name}" for name in names), "--tag=1.0.0") == 21
         assert near.writes == []
     assert far.host in capsys.readouterr().err
-    assert bench.dagger.called(test_run.AMD) is None
+    assert bench.dagger.called(run_bench.AMD) is None
 
 
 def test_a_run_into_a_layout_first_and_a_registry_besides(bench: Bench) -> None:
@@ -263,19 +264,19 @@ def test_a_run_into_a_layout_first_and_a_registry_besides(bench: Bench) -> None:
         held = far.repositories.by_name["team/app"]
         assert str(index.digest) in held.manifests
         assert held.tags == {}
-        assert bench.run("--to=oci:dist", f"--to={name}", "--tag=1.0.0", f"--platform={test_run.ARM}") == 0
+        assert bench.run("--to=oci:dist", f"--to={name}", "--tag=1.0.0", f"--platform={run_bench.ARM}") == 0
         assert held.tags["1.0.0"] == str(index.digest)
 
 
 def test_the_command_that_builds_what_failed_names_every_destination(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bench.dagger.plays({test_run.ARM: test_run.FAILS})
+    bench.dagger.plays({run_bench.ARM: test_run.FAILS})
     assert bench.run("--to=oci:one", "--to=oci:two") == 15
     assert "--to=oci:one --to=oci:two --platform=linux/arm64" in capsys.readouterr().err
     assert not (bench.folder / "two").exists()
     bench.dagger.plays({})
-    assert bench.run("--to=oci:one", "--to=oci:two", f"--platform={test_run.ARM}") == 0
+    assert bench.run("--to=oci:one", "--to=oci:two", f"--platform={run_bench.ARM}") == 0
     one, two = (anyio.run(LayoutStore(bench.folder / name).head, Tag("latest")) for name in ("one", "two"))
     assert one is not None
     assert one == two
@@ -285,7 +286,7 @@ def test_a_plan_shows_all_destinations_and_a_merge_takes_them_from_it(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (bench.app / "anyarch.toml").write_text("image = 'oci:one'\nalso = ['oci:two']\n")
-    words = ["plan", "app", *(f"--engine={each}={bench.engine}" for each in (test_run.AMD, test_run.ARM))]
+    words = ["plan", "app", *(f"--engine={each}={bench.engine}" for each in (run_bench.AMD, run_bench.ARM))]
     assert run(words) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["destination", "oci:one", "anyarch.toml"] in lines
