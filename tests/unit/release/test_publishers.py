@@ -139,9 +139,12 @@ class Publishers(RuleBasedStateMachine):
 
     @rule(tag=st.sampled_from(TAGS), at=AT, killed=st.booleans())
     def rollback_interrupted(self, tag: Tag, at: int, killed: bool) -> None:
-        target = self._history(tag).step_back(self.store.tagged.get(tag))
+        now = self.store.tagged.get(tag)
+        target = self._history(tag).step_back(now)
         if target is None or not self._is_complete(target):
             return
+        if self._history(tag).moves[-1].digest != now:
+            return  # another tool moved it: that a step away from there was begun cannot be seen
         ended = self._disturbed(
             lambda: rollback(self.store, tag, mover=Mover(now=self._now)), at, killed=killed
         )
