@@ -19,6 +19,7 @@ from anyarch.registry import helper_program
 from anyarch.registry.credential import Credential
 from anyarch.registry.ecr_host import EcrHost
 
+AUTH_VARIABLE: Final = "DOCKER_AUTH_CONFIG"  # https://github.com/docker/cli/pull/6008
 _CONFIG_MAX_BYTES: Final = 4 * 1024 * 1024
 _HELPER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
 _DOCKER_HUB_KEY: Final = "https://index.docker.io/v1/"
@@ -70,7 +71,8 @@ async def find_credential(
 def credential_for(host: str) -> Credential | None:
     """What Docker's configuration holds for a registry, or None: then requests are anonymous.
 
-    ``credHelpers`` come before ``credsStore``, and that before ``auths``. A helper may take up to 10 s.
+    ``credHelpers`` come before ``credsStore``, and that before ``auths``. A helper may take up to 10 s. Last
+    comes ``DOCKER_AUTH_CONFIG``: where a CI system sets it for pulls, a login of one's own must count.
 
     Args:
         host: As in a reference: ``docker.io``, ``registry.example.com:5000``.
@@ -88,7 +90,18 @@ def credential_for(host: str) -> Credential | None:
         if found is not None:
             return found
     entry = _by_host(config.get("auths"), host)
-    return _from_entry(entry, path, host) if isinstance(entry, dict) else None
+    found = _from_entry(entry, str(path), host) if isinstance(entry, dict) else None
+    return found or _from_environment(host)
+
+
+def _from_environment(host: str) -> Credential | None:
+    entry = _by_host(_environment().get("auths"), host)
+    return _from_entry(entry, f"${AUTH_VARIABLE}", host) if isinstance(entry, dict) else None
+
+
+def _environment() -> dict[str, object]:
+    raw = os.environ.get(AUTH_VARIABLE, "")
+    return _parsed(raw.encode(errors="replace"), f"${AUTH_VARIABLE}") if raw else {}
 
 
 def source_for(host: str, *, aws_profile: str = "") -> str:
@@ -105,6 +118,8 @@ def source_for(host: str, *, aws_profile: str = "") -> str:
     named = [f"docker-credential-{str(helper)[:80]}, named in {path}"] if helper else []
     if isinstance(_by_host(config.get("auths"), host), dict) and not helper:
         named.append(f"the entry of {host} in {path}")
+    if isinstance(_by_host(_environment().get("auths"), host), dict):
+        named.append(f"${AUTH_VARIABLE}")
     if EcrHost.parse(host) is not None:
         named.append("AWS credentials")
     return f"from {', else '.join(named)}" if named else f"none for {host} in {path}"
@@ -128,12 +143,16 @@ def read_config(path: Path) -> dict[str, object]:
         return {}
     except OSError as error:
         raise AuthenticationError(f"{path} cannot be read: {error.strerror}") from error
+    return _parsed(raw, str(path))
+
+
+def _parsed(raw: bytes, subject: str) -> dict[str, object]:
     try:
-        return strict_json.loads_object(raw, subject=str(path), max_bytes=_CONFIG_MAX_BYTES)
+        return strict_json.loads_object(raw, subject=subject, max_bytes=_CONFIG_MAX_BYTES)
     except ContentError:
         # Not the parser's words: they may quote a secret.
         raise AuthenticationError(
-            f"{path} is not valid JSON", hint="repair it, or log in again: docker login"
+            f"{subject} is not valid JSON", hint="repair it, or log in again: docker login"
         ) from None
 
 
@@ -161,14 +180,14 @@ def _host_of(key: str) -> str:
     return key.removeprefix("https://").removeprefix("http://").partition("/")[0]
 
 
-def _from_entry(entry: dict[str, object], path: Path, host: str) -> Credential | None:
+def _from_entry(entry: dict[str, object], subject: str, host: str) -> Credential | None:
     username, password = _text(entry, "username"), _text(entry, "password")
     if _text(entry, "auth"):
         try:
             pair = base64.b64decode(_text(entry, "auth"), validate=True).decode()
         except (binascii.Error, ValueError):
             raise AuthenticationError(
-                f"{path}: the entry of {host} is damaged", hint=f"log in again: docker login {host}"
+                f"{subject}: the entry of {host} is damaged", hint=f"log in again: docker login {host}"
             ) from None
         username, _, password = pair.partition(":")
         password = password.rstrip("\0")

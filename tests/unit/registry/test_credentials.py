@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from anyarch.errors import AuthenticationError
 from anyarch.registry.credential import Credential
-from anyarch.registry.credentials import credential_for
+from anyarch.registry.credentials import credential_for, source_for
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -236,6 +236,35 @@ def test_a_helper_is_never_taken_from_the_working_directory(
     monkeypatch.setenv("PATH", path)
     with pytest.raises(AuthenticationError, match="not in PATH"):
         credential_for(HOST)
+
+
+def test_the_environment_comes_after_what_docker_login_left(
+    docker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a CI system sets it for pulls, a login in the job must count (docker/cli#6156)."""
+    said = {"auths": {HOST: {"auth": base64.b64encode(b"robot:env").decode()}, "b.example.com": {}}}
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps(said))
+    assert credential_for(HOST) == Credential("robot", "env")
+    assert "DOCKER_AUTH_CONFIG" in source_for(HOST)
+    assert credential_for("b.example.com") is None
+    assert credential_for("c.example.com") is None
+    configure(docker, {"auths": {HOST: {"username": "me", "password": "file"}}})
+    assert credential_for(HOST) == Credential("me", "file")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("canary", id="no JSON"),
+        pytest.param('["canary"]', id="no object"),
+        pytest.param('{"auths": {"registry.example.com": {"auth": "canary!"}}}', id="no Base64"),
+    ],
+)
+def test_a_damaged_environment_is_named_and_not_quoted(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", text)
+    with pytest.raises(AuthenticationError, match="DOCKER_AUTH_CONFIG") as caught:
+        credential_for(HOST)
+    assert "canary" not in str(caught.value)
 
 
 def test_a_credential_does_not_show_its_secrets() -> None:
