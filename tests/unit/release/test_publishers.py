@@ -115,7 +115,7 @@ class Publishers(RuleBasedStateMachine):
     def promote(self, source: Tag, tags: Sequence[Tag], force: bool) -> None:
         if source not in self.store.tagged:
             return
-        run = self._run_of(self.store.tagged[source])
+        run = self._run_of(self.store.tagged[source], [*tags, source])
         self._carried_out(self._promote(source, tags, force=force), tags, run, force=force)
 
     @rule(tag=st.sampled_from(TAGS))
@@ -354,8 +354,9 @@ class Publishers(RuleBasedStateMachine):
             return History(tag)
         return History.from_manifest(self.store.manifests[digest], tag, subject="it")
 
-    def _run_of(self, digest: Digest) -> Run | None:
-        found = [self._history(tag).release_of(digest) for tag in TAGS]
+    def _run_of(self, digest: Digest, tags: Sequence[Tag]) -> Run | None:
+        """Which run a release is of, as the histories that are looked at tell."""
+        found = [self._history(tag).release_of(digest) for tag in tags]
         return max((each.run for each in found if each and each.run), default=None)
 
     def _is_newer(self, tag: Tag, run: Run | None) -> bool:
