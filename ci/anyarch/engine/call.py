@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import math
 import os
 from dataclasses import dataclass, field
 from shlex import join
@@ -143,15 +142,6 @@ class Call:
         """The error that says that it printed more."""
         raise NotImplementedError
 
-    @property
-    def output_max_characters(self) -> float:
-        """How much the client may print until it is ended; a build may say what it likes."""
-        return math.inf
-
-    def flooded(self) -> EngineError:
-        """The error that says that it printed more."""
-        raise NotImplementedError
-
     def argv(self) -> list[str]:
         """The command line of the child process; it holds no secret."""
         return [self.dagger, "--progress=plain", "call", "-m", self.module, *self.words()]
@@ -258,7 +248,6 @@ async def carry_out(request: Call, *, on_line: Callable[[Line], None]) -> Outcom
 async def _follow(request: Call, transcript: Transcript, on_line: Callable[[Line], None]) -> int:
     environ = request.environment(os.environ)
     said = 0
-    said = 0
     veil = Veil.of(request.words(), username=request.username, password=request.password, environ=environ)
     try:
         log = await anyio.open_file(request.log, "w", encoding="utf-8", buffering=1)
@@ -275,10 +264,6 @@ async def _follow(request: Call, transcript: Transcript, on_line: Callable[[Line
                 line = parse_line(text)
                 transcript.add(line)
                 on_line(line)
-                said += len(raw)
-                if said > request.output_max_characters:
-                    process.kill()  # at once: whoever is not read goes on gathering
-                    raise request.flooded()
                 said += len(raw)
                 if said > request.output_max_characters:
                     process.kill()  # at once: whoever is not read goes on gathering
