@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tests.workflow.rules import RUNNER_LABELS
@@ -51,12 +52,23 @@ def working_tree(folder: Path) -> Path:
     return folder
 
 
-def make_repository(folder: Path, application: Path) -> Path:
-    """A git repository with this application, the reusable workflow and its caller, in one commit."""
+def make_repository(
+    folder: Path, application: Path, *, more_inputs: Mapping[str, str] = MappingProxyType({})
+) -> Path:
+    """A git repository with this application, the reusable workflow and its caller, in one commit.
+
+    Args:
+        folder: Where.
+        application: Copied to the folder that the caller names.
+        more_inputs: What the caller passes besides.
+    """
     shutil.copytree(application, folder / APPLICATION)
     (folder / ".github" / "workflows").mkdir(parents=True)
     for name in ("image.yml", "release-example.yml"):
-        (folder / ".github" / "workflows" / name).write_text((WORKFLOWS / name).read_text())
+        text = (WORKFLOWS / name).read_text()
+        more = "".join(f"      {key}: {value}\n" for key, value in more_inputs.items())
+        text = text.replace("    with:\n      path:", f"    with:\n{more}      path:")
+        (folder / ".github" / "workflows" / name).write_text(text)
     as_someone = ["-c", "user.name=Someone", "-c", "user.email=someone@example.com"]
     for arguments in (
         ["init", "--quiet", "--initial-branch=main"],

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MAX_LINES = 100
+MAX_LINES = 120
 
 # GitHub's own labels (actions/runner-images, 2026-08). A label that nobody serves is no error there: the job
 # waits for a day. `ubuntu-24.04-arm64`, which people write, is the name of an image file, not a label.
@@ -21,6 +21,7 @@ RUNNER_LABELS = {
     *("ubuntu-24.04-arm", "ubuntu-22.04-arm", "ubuntu-26.04-arm"),
 }
 PERMISSIONS_NEEDED = {"contents": "read"}
+ROLE = "AWS_ROLE_ARN"  # a job that takes a role needs a token that says who it is
 
 _PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 _LOCAL = re.compile(r"uses: \./[\w./-]+")
@@ -82,8 +83,10 @@ def permitted(workflow: Workflow) -> Iterator[str]:
     if "jobs" in workflow.document and workflow.document.get("permissions") != {}:
         yield "the file does not start from `permissions: {}`"
     for name, job in workflow.jobs.items():
-        if job.get("permissions") != PERMISSIONS_NEEDED:
-            yield f"job {name}: permissions {job.get('permissions')}, needed {PERMISSIONS_NEEDED}"
+        takes_role = any(ROLE in step.get("env", {}) for step in job["steps"])
+        needed = PERMISSIONS_NEEDED | ({"id-token": "write"} if takes_role else {})
+        if job.get("permissions") != needed:
+            yield f"job {name}: permissions {job.get('permissions')}, needed {needed}"
 
 
 def timed(workflow: Workflow) -> Iterator[str]:

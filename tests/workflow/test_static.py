@@ -39,6 +39,7 @@ def test_rule(path: Path, rule: Callable[[Workflow], Iterator[str]]) -> None:
         pytest.param("permissions: {}", "permissions: read-all", "permitted", id="top permissions"),
         pytest.param("contents: read", "contents: write", "permitted", id="a job may write"),
         pytest.param("    permissions: { contents: read }", "    #", "permitted", id="inherited permissions"),
+        pytest.param("AWS_ROLE_ARN", "OTHER", "permitted", id="a token nobody needs"),
         pytest.param(" # v7.0.1", "", "pinned", id="a pin without its version"),
         pytest.param("@bbbca2dd", "@v7 # bbbca2dd", "pinned", id="a tag instead of a commit"),
         pytest.param("    timeout-minutes: 360", "    #", "timed", id="no timeout"),
@@ -90,9 +91,17 @@ def test_the_caller_is_ten_lines() -> None:
 def test_the_caller_passes_what_the_workflow_takes() -> None:
     called = the_file(IMAGE).document[True]["workflow_call"]  # YAML 1.1 reads the key `on` as true
     call = the_file(GITHUB / "workflows" / "release-example.yml").document["jobs"]["image"]
-    assert set(call["with"]) == set(called["inputs"])
+    assert set(call["with"]) <= set(called["inputs"])
+    assert {"path", "to", "tags", "registry-username"} <= set(call["with"])
     assert set(call["secrets"]) == set(called["secrets"])
     assert (ROOT / call["with"]["path"] / "Dockerfile").is_file()
+
+
+def test_the_caller_grants_what_the_jobs_ask_for() -> None:
+    """GitHub starts no run otherwise."""
+    granted = the_file(GITHUB / "workflows" / "release-example.yml").document["jobs"]["image"]["permissions"]
+    asked = [job["permissions"] for job in the_file(IMAGE).jobs.values()]
+    assert granted == {name: level for each in asked for name, level in each.items()}
 
 
 def test_merge_is_never_cancelled_half_way() -> None:

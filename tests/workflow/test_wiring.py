@@ -40,6 +40,10 @@ MATRIX = {
         for platform, runner in (("linux/amd64", "ubuntu-latest"), ("linux/arm64", "ubuntu-24.04-arm"))
     ]
 }
+ROLES = {
+    "aws-build-role": "arn:aws:iam::123456789012:role/shop-api-build",
+    "aws-merge-role": "arn:aws:iam::123456789012:role/shop-api-release",
+}
 
 RECORDER = """\
 #!/usr/bin/env python3
@@ -49,6 +53,9 @@ if sys.argv[1:] == ["version"]:
     sys.exit(print("dagger v0.21.8"))
 call = {"argv": sys.argv[1:], "password": os.environ.get("ANYARCH_REGISTRY_PASSWORD")}
 call["build_secrets"] = os.environ.get("SECRET_LINES")
+call["role"] = os.environ.get("AWS_ROLE_ARN")
+call["session"] = os.environ.get("AWS_ROLE_SESSION_NAME")
+call["username"] = os.environ.get("ANYARCH_REGISTRY_USERNAME")
 calls = pathlib.Path(os.environ["CALLS"])
 platform = os.environ.get("RECORD", "")
 (calls / f"{name}-{sys.argv[1]}-{platform}.json").write_text(json.dumps(call))
@@ -59,6 +66,7 @@ if sys.argv[1] == "plan":
     with open(os.environ["GITHUB_OUTPUT"], "a") as output:
         print("matrix=" + os.environ["MATRIX"], "destination=r.example.com/team/web", sep="\\n", file=output)
         print("insecure-registry=r.example.com", file=output)
+        print("username=robot account", "password=cmd:a command --print", sep="\\n", file=output)
         print("source=app/examples/static/con text", "insecure=true", sep="\\n", file=output)
 if os.environ["FAILS"] in sys.argv:
     sys.exit("this platform cannot be built")
@@ -99,7 +107,7 @@ def record(folder: Path, *, failing: str = "nothing") -> Recorded:
     (application / "Dockerfile").write_text("FROM scratch\n")
     calls = folder / "calls"
     calls.mkdir()
-    repository = make_repository(folder / "repository", application)
+    repository = make_repository(folder / "repository", application, more_inputs=ROLES)
     run = run_workflow(
         repository,
         work=folder / "work",
@@ -138,7 +146,7 @@ def test_build_gets_every_planned_argument_as_one_word(whole: Recorded, platform
     assert call["argv"] == [
         *("call", "--progress=plain", "-m", "./anyarch", "build", "--source=app/examples/static/con text"),
         *(f"--platform={platform}", *AWKWARD, "--secret-lines=env:SECRET_LINES"),
-        *(*publish, "--password=env:ANYARCH_REGISTRY_PASSWORD", "--run-id=1", "--run-attempt=1", "export"),
+        *(*publish, "--password=cmd:a command --print", "--run-id=1", "--run-attempt=1", "export"),
         f"--path=records/{attempt}.json",
     ]
 
@@ -161,6 +169,18 @@ def test_only_what_publishes_sees_the_password(whole: Recorded) -> None:
     assert seen == {"anyarch-plan-": None, "dagger-call": PASSWORD, "anyarch-merge-": PASSWORD}
     assert PASSWORD not in json.dumps([call["argv"] for call in whole.calls.values()])
     assert PASSWORD not in whole.run.log
+
+
+def test_each_job_takes_its_own_role_and_the_plan_none(whole: Recorded) -> None:
+    seen = {name.partition("-linux")[0]: call["role"] for name, call in whole.calls.items()}
+    roles = {"dagger-call": ROLES["aws-build-role"], "anyarch-merge-": ROLES["aws-merge-role"]}
+    assert seen == {"anyarch-plan-": None, **roles}
+    sessions = {call["session"] for call in whole.calls.values()}
+    assert sessions == {None, "anyarch-1"}
+
+
+def test_the_plan_knows_who_signs_in(whole: Recorded) -> None:
+    assert whole.calls["anyarch-plan-"]["username"] == "robot account"
 
 
 def test_only_the_build_sees_its_secrets(whole: Recorded) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from anyarch.engine.select import Choice
+    from anyarch.github.job_outputs import Login
     from anyarch.oci.platforms import Platform
     from anyarch.release.tags.compute import Tags
 
@@ -125,7 +126,23 @@ def _write_outputs(planned: Plan, project: Project, insecure_registry: Sequence[
     from anyarch.github.outputs import write_outputs  # noqa: PLC0415
 
     hosts = words.insecure_hosts(insecure_registry, project.config.insecure_registries)
-    write_outputs(plan_outputs(planned, source=project.source, insecure=hosts))
+    login = _login(planned.destination)
+    write_outputs(plan_outputs(planned, source=project.source, insecure=hosts, login=login))
+
+
+def _login(destination: str) -> Login:
+    """How the jobs that build sign in: with what they are given, or at Amazon ECR with a role of their own.
+
+    Dagger runs the command where the build runs, at the moment of the push: a role outlasts the build.
+    """
+    from anyarch.github.job_outputs import Login  # noqa: PLC0415  as above
+    from anyarch.registry.ecr_host import USERNAME, EcrHost  # noqa: PLC0415  as above
+
+    host = destination.partition("/")[0]
+    username = os.environ.get(words.USERNAME_VARIABLE, "")
+    if not username and EcrHost.parse(host) is not None:
+        return Login(username=USERNAME, password=f"cmd:anyarch login {host} --print")
+    return Login(username=username, password=f"env:{words.PASSWORD_VARIABLE}")
 
 
 def _say_json(

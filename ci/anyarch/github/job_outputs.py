@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from anyarch.errors import UsageError
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
     from anyarch.release.plan import Plan
 
 
-def plan_outputs(plan: Plan, *, source: str, insecure: Collection[str]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """A user name, empty for none, and where dagger finds the password: ``env:NAME`` or ``cmd:COMMAND``."""
+
+    username: str
+    password: str
+
+
+def plan_outputs(plan: Plan, *, source: str, insecure: Collection[str], login: Login) -> dict[str, str]:
     """The outputs of ``anyarch plan --format github``.
 
     That a registry has no TLS is said twice: dagger's flag is a boolean about where builds push to, ``merge``
@@ -27,6 +36,7 @@ def plan_outputs(plan: Plan, *, source: str, insecure: Collection[str]) -> dict[
         plan: The plan.
         source: The build context as a path from where the build jobs start: what ``--source`` gets.
         insecure: Registries that are spoken to without TLS.
+        login: How builds sign in at the first destination.
 
     Raises:
         UsageError: a destination is an OCI layout, which jobs on different machines cannot share.
@@ -44,6 +54,8 @@ def plan_outputs(plan: Plan, *, source: str, insecure: Collection[str]) -> dict[
         "source": source,
         "tags": " ".join(plan.tags),
         "version": plan.build.labels.get(f"{PREFIX}version", ""),
+        "username": login.username,
+        "password": login.password,
         "insecure": "true" if hosts[0] in insecure else "false",
         "insecure-registry": " ".join(host for host in hosts if host in insecure),
     }

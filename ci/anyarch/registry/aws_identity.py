@@ -23,6 +23,7 @@ _SOURCES: Final = {
     "custom-process": "a credential_process",
     "assume-role": "a role that a profile assumes",
     "assume-role-with-web-identity": "a role by web identity (OIDC)",
+    "github-oidc": "a role by this job's GitHub token (OIDC)",
     "sso": "IAM Identity Center (SSO)",
     "container-role": "the container's role",
     "iam-role": "the machine's role",

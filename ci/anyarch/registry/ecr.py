@@ -1,7 +1,8 @@
 """Amazon ECR's API: sessions, authorization tokens, and who may ask for them. The only user of boto3.
 
 Load it where it is needed only: the SDK is a third of a second. Credentials are found as by every tool of
-AWS: environment, profile, SSO, web identity (OIDC), container role, instance role.
+AWS: environment, profile, SSO, web identity (OIDC), container role, instance role; and in a job of GitHub
+Actions by the job's own token.
 https://docs.aws.amazon.com/boto3/latest/guide/credentials.html
 """
 
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import anyio.to_thread
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anyarch.errors import RegistryProtocolError, RegistryUnavailableError
+from anyarch.registry import aws_github
 from anyarch.registry.aws_identity import Session
 from anyarch.registry.credential import Credential
 from anyarch.registry.ecr_errors import explained
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-USERNAME: Final = "AWS"
 TOKEN_SECONDS: Final = 12 * 3600.0
 # Asked again this long before the end, so that a transfer begun with a token can end with it.
 EXPIRY_MARGIN_SECONDS: Final = 600.0
@@ -124,7 +126,14 @@ class Account:
 
     def _opened(self) -> boto3.Session:
         if self._session is None:
-            self._session = boto3.Session(profile_name=self.profile or None, region_name=self.where.region)
+            base = botocore.session.Session()
+            if not self.profile and aws_github.asked_for(os.environ):
+                job = aws_github.GitHubJob.of(self.where, os.environ)
+                role = aws_github.GitHubRole(base, job, self.where.region)
+                base.get_component("credential_provider").insert_before(aws_github.BEFORE, role)
+            self._session = boto3.Session(
+                botocore_session=base, profile_name=self.profile or None, region_name=self.where.region
+            )
         return self._session
 
     def _client(self, service: str) -> Any:  # noqa: ANN401  boto3 makes clients out of data files at run time

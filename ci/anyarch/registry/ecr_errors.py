@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from anyarch.errors import (
     RegistryUnavailableError,
     UsageError,
 )
+from anyarch.registry.aws_github import lacks_token
 from anyarch.registry.ecr_advice import denied_action
 from anyarch.registry.ecr_host import NO_CREDENTIALS
 
@@ -112,9 +114,15 @@ def clock_skew_seconds(headers: Mapping[str, str], now: datetime | None = None) 
 
 
 def _no_credentials(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
+    hint = f"set AWS_PROFILE or AWS_ACCESS_KEY_ID …, or log in: {_login(profile)}; see docs/ecr.md"
+    if not profile and lacks_token(os.environ):
+        hint = (
+            "AWS_ROLE_ARN names a role, but there is no token to take it with: in GitHub Actions the job and "
+            "its caller need permissions: { id-token: write }; elsewhere set AWS_WEB_IDENTITY_TOKEN_FILE"
+        )
     return AuthenticationError(
         f"there are {NO_CREDENTIALS} for {where.host}",
-        hint=f"set AWS_PROFILE or AWS_ACCESS_KEY_ID …, or log in: {_login(profile)}; see docs/ecr.md",
+        hint=hint,
         host=where.host,
         reason=NO_CREDENTIALS,
     )

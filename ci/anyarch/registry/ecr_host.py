@@ -18,6 +18,9 @@ from typing import Final, Literal
 
 Service = Literal["ecr", "ecr-public"]
 
+USERNAME: Final = (
+    "AWS"  # of every token; https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html
+)
 NO_CREDENTIALS: Final = "no AWS credentials"  # the reason, where there are none to ask AWS with
 
 # 123456789012.dkr.ecr.eu-west-1.amazonaws.com, and with "-" after dkr where IPv6 is spoken, too.

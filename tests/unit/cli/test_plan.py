@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ENGINES = ("--engine", "linux/amd64=tcp://amd:1", "--engine", "linux/arm64=tcp://arm:1")
+ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 
 
 @pytest.fixture
@@ -171,3 +172,32 @@ def test_a_part_of_the_last_plan_does_not_shrink_it(app: Path, capsys: pytest.Ca
     )
     assert run(["plan", "app", "--platform", "linux/arm64", "--engine", "linux/arm64=tcp://x:1"]) == 0
     assert project.promised((arm,), "oci:dist") == (arm,)
+
+
+@pytest.mark.parametrize(
+    ("to", "user", "username", "password"),
+    [
+        pytest.param("r.example.com/app", "", "", "env:ANYARCH_REGISTRY_PASSWORD", id="nobody"),
+        pytest.param("r.example.com/app", "robot", "robot", "env:ANYARCH_REGISTRY_PASSWORD", id="a user"),
+        pytest.param(f"{ECR}/app", "", "AWS", f"cmd:anyarch login {ECR} --print", id="a role at Amazon ECR"),
+        pytest.param(f"{ECR}/app", "AWS", "AWS", "env:ANYARCH_REGISTRY_PASSWORD", id="a password for ECR"),
+        pytest.param(
+            "public.ecr.aws/abc/app", "", "AWS", "cmd:anyarch login public.ecr.aws --print", id="ECR Public"
+        ),
+    ],
+)
+def test_a_workflow_hears_where_builds_find_the_password(
+    app: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    to: str,
+    user: str,
+    username: str,
+    password: str,
+) -> None:
+    monkeypatch.setenv("ANYARCH_REGISTRY_USERNAME", user)
+    monkeypatch.delenv("GITHUB_OUTPUT", raising=False)
+    assert run(["plan", str(app), "--to", to, "--format", "github"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"username={username}" in lines
+    assert f"password={password}" in lines
