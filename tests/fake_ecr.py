@@ -57,7 +57,8 @@ from anyarch.registry.ecr_host import EcrHost
 
 from tests.certificates import Authority
 from tests.fake_ecr_public import ALIAS, PublicTokens
-from tests.fake_ecr_questions import Questions, sts_reply
+from tests.fake_ecr_questions import Questions, identity_reply
+from tests.fake_github_tokens import TOKEN_HOST, Tokens
 from tests.fake_registry import FakeRegistry, Handler
 from tests.fake_repositories import MANIFEST_MAX_BYTES, Reply, Repository, Seen, failure
 
@@ -192,6 +193,7 @@ class FakeEcr(FakeRegistry):
         self.page_max = 1000  # of DescribeImages
         self.api_faults: list[str] = []  # codes that the API's next answers are
         self.public = PublicTokens(self)
+        self.github = Tokens(secret_key=SECRET_KEY, session_token=SESSION_TOKEN)
         self._uploads: dict[str, bytes] = {}
         super().__init__(handler=_EcrHandler, address=address)
         for name in create:
@@ -219,6 +221,11 @@ class FakeEcr(FakeRegistry):
     def create(self, name: str, host: str = HOST, **created_with: Any) -> EcrRepository:  # noqa: ANN401  as the API's request
         return self.registries.setdefault(host, {}).setdefault(name, EcrRepository(created_with=created_with))
 
+    def let_in(self, role: str, key: str, *denied: str) -> None:
+        """Jobs of GitHub Actions may take a role, which may not do what is ``denied``."""
+        self.github.roles[role] = key
+        self.principals[key] = Principal(key, denied=set(denied))
+
     def deny(self, *actions: str, key: str = "AKIAFIRST") -> None:
         self.principals[key].denied |= set(actions)
 
@@ -235,8 +242,8 @@ class FakeEcr(FakeRegistry):
         with self.lock:
             if match := _API.fullmatch(host):
                 return _Api(self, seen, match["service"], match["region"]).reply()
-            if host.startswith("sts."):
-                return sts_reply(self, seen)
+            if host == TOKEN_HOST or host.startswith("sts."):
+                return identity_reply(self, seen)
             if "starport-layer-bucket.s3." in host:
                 return self._stored(seen)
             where = EcrHost.parse(host)

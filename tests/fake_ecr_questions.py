@@ -14,6 +14,7 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.fake_github_tokens import TOKEN_HOST
 from tests.fake_repositories import Reply, Seen
 
 if TYPE_CHECKING:
@@ -128,8 +129,14 @@ class Questions:
         raise NotImplementedError
 
 
-def sts_reply(ecr: FakeEcr, seen: Seen) -> Reply:
-    """GetCallerIdentity, which nobody can be denied; STS speaks XML."""
+def identity_reply(ecr: FakeEcr, seen: Seen) -> Reply:
+    """Who somebody is: a job's token, a role for it, or GetCallerIdentity, which nobody can be denied."""
+    if seen.headers.get("Host") == TOKEN_HOST:
+        return ecr.github.token(seen)
+    if b"Action=AssumeRoleWithWebIdentity" in seen.body:
+        words = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
+        granted = ecr.github.session(seen)
+        return _sts_answer(ecr, 200, granted) if granted else _sts_error(ecr, "AccessDenied", words)
     ecr.asked_of_api.append((seen.headers.get("Host", ""), "GetCallerIdentity"))
     match = _KEY.match(seen.authorization)
     who = ecr.principals.get(match["key"]) if match else None

@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+from anyarch.engine.native.build import installation
 from anyarch.engine.native.image import python_sdk
 from anyarch.engine.native.places import Places, cache_folder
 
 from lab import base_images
 from tests.fake_ecr import HOST, SECRET_KEY, SESSION_TOKEN, SIGNATURE, FakeEcr
+from tests.fake_github_tokens import BEARER, job_environment
+from tests.fake_github_tokens import SIGNATURE as SIGNATURE_OF_TOKEN
 from tests.otlp_collector import Collector, unfolded
 
 if TYPE_CHECKING:
@@ -33,6 +36,9 @@ ADDRESS: Final = "10.87.255.254"  # of the lab's range, and no engine's: those a
 BUNDLE: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 NAME: Final = "test-ecr"
 BASE_HOST: Final = HOST.replace("eu-west-1", "eu-central-1")  # another password opens it
+BUILD_ROLE: Final = "arn:aws:iam::123456789012:role/shop-api-build"
+MERGE_ROLE: Final = "arn:aws:iam::123456789012:role/shop-api-release"
+ROOT: Final = Path(__file__).parents[2]
 BUILD_SECRET: Final = "canary-build-secret-2f7d"
 ARGUMENT: Final = "canary-argument-that-is-public"
 _ENGINE: Final = f"unix:///run/anyarch/{NAME}/engine.sock"
@@ -119,16 +125,18 @@ def _run_twice(
     _anyarch(environ, "login", BASE_HOST, said=said)
     again = json.loads(_anyarch(environ, *words, said=said))
     trial = ["verify", f"{HOST}/shop/api:1.0", "--run", "echo it runs", f"--engine=linux/amd64={_ENGINE}"]
-    said.append(_anyarch(environ, *trial, said=said))
+    ran = _anyarch(environ, *trial, said=said)
+    roles = _by_roles(ecr, folder, environ, said)
     places = [app / ".anyarch", cache_folder() / "journal"]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]
     kept = "\n".join([*said, *(path.read_text() for path in files), Places.of(NAME).log.read_text()])
     known = set(unfolded(kept.encode(), 1))
-    secrets = [*ecr.issued, SECRET_KEY, SESSION_TOKEN, BUILD_SECRET, *_LINKS]
+    secrets = [*ecr.issued, BEARER, SIGNATURE_OF_TOKEN, SECRET_KEY, SESSION_TOKEN, BUILD_SECRET, *_LINKS]
     agents = {seen.headers.get("User-Agent", "") for seen in ecr.writes if seen.path.startswith("/v2/")}
     return {
         "first": first,
         "again": again,
+        "manifests": sorted(ecr.registries[HOST]["shop/api"].manifests),
         "tags": ecr.registries[HOST]["shop/api"].tags,
         "leaked": [each for each in secrets if any(each.encode() in text for text in known)],
         "leaked_in_telemetry": collector.holding(secrets),
@@ -137,8 +145,31 @@ def _run_twice(
         "links_followed": sum(SIGNATURE in seen.query for seen in ecr.seen),
         "mixed": _mixed(ecr),
         "writers": sorted(agent.partition("/")[0] for agent in agents),
-        "ran": "it runs" in said[-1],
+        "ran": "it runs" in ran,
+        "roles": roles,
     }
+
+
+def _by_roles(ecr: FakeEcr, folder: Path, environ: dict[str, str], said: list[str]) -> list[str]:
+    """What the jobs of ``image.yml`` do: no keys, two roles, and the build's password by a command.
+
+    Returns whose key each of the two asked for its password with.
+    """
+    uploads = {f"ecr:{name}LayerUpload" for name in ("Initiate", "Complete")} | {"ecr:UploadLayerPart"}
+    ecr.let_in(BUILD_ROLE, "ASIABUILD")
+    ecr.let_in(MERGE_ROLE, "ASIAMERGE", *uploads)
+    keyless = {name: value for name, value in environ.items() if not name.startswith("AWS_ACCESS_KEY")}
+    told = set(ecr.issued)
+    build = [str(installation().dagger), "call", "--progress=plain", "-m", str(ROOT), "build"]
+    build += [f"--source={folder / 'app'}", "--platform=linux/amd64", f"--build-arg=SHOWN={ARGUMENT}"]
+    build += ["--secret=env:BUILD_TOKEN", "--secret-id=token", "publish", f"--repository={HOST}/shop/api"]
+    build += ["--username=AWS", f"--password=cmd:{sys.executable} -m anyarch login {HOST} --print"]
+    build += ["export", f"--path={folder / 'records' / 'one.json'}"]
+    quiet = {"DAGGER_NO_NAG": "1", "DO_NOT_TRACK": "1", "_EXPERIMENTAL_DAGGER_RUNNER_HOST": _ENGINE}
+    _said({**keyless, **job_environment(BUILD_ROLE), **quiet}, *build, said=said)
+    merge = ["merge", f"--records={folder / 'records'}", f"--to={HOST}/shop/api", "--tag=by-roles"]
+    _anyarch({**keyless, **job_environment(MERGE_ROLE)}, *merge, said=said)
+    return sorted({ecr.issued[password][0].key for password in set(ecr.issued) - told})
 
 
 def _mixed(ecr: FakeEcr) -> list[str]:
@@ -152,10 +183,13 @@ def _mixed(ecr: FakeEcr) -> list[str]:
 
 
 def _anyarch(environ: dict[str, str], *words: str, said: list[str] | None = None) -> str:
-    command = [sys.executable, "-m", "anyarch", *words]
+    return _said(environ, sys.executable, "-m", "anyarch", *words, said=said)
+
+
+def _said(environ: dict[str, str], *command: str, said: list[str] | None) -> str:
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=_SECONDS)
     if done.returncode:
-        sys.exit(f"{' '.join(words)}: {done.returncode}\n{done.stdout}{done.stderr}")
+        sys.exit(f"{' '.join(command)}: {done.returncode}\n{done.stdout}{done.stderr}")
     if said is not None:
         said += [done.stdout, done.stderr]
     return done.stdout

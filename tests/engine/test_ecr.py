@@ -33,6 +33,8 @@ def test_a_run_publishes_to_ecr_and_repeats_itself_without_a_write() -> None:
     assert told["again"]["writes"] == [], "though its password had expired"
     assert told["writers"] == ["anyarch", "containerd"], "the engine pushed the image, we the index"
     assert told["ran"]
+    assert told["roles"] == ["ASIABUILD", "ASIAMERGE"], "each job by its own role, the merge without layers"
+    assert told["tags"]["by-roles"] in told["manifests"]
     assert told["mixed"] == [], "two registries, two passwords"
     assert told["leaked"] == [], "neither printed nor kept: logs, records, journal, the engine's own log"
     assert told["links_followed"] > 0, "the engine was given signed links"
