@@ -5,6 +5,7 @@ Commands are loaded only when they are called: start-up is most of a short comma
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -14,6 +15,7 @@ from anyarch.errors import (
     INTERRUPTED_EXIT_CODE,
     AnyarchError,
     ChecksFailedError,
+    FileProblemError,
     ImagesDifferError,
     OffendersError,
     TrialFailedError,
@@ -30,6 +32,7 @@ TRACEBACK_VARIABLE: Final = "ANYARCH_TRACEBACK"
 # Start-up makes hundreds of thousands of objects and no garbage. Python's own 700 would look for some
 # after each so many new ones, which is a tenth of a short command.
 _NEW_OBJECTS_BETWEEN_COLLECTIONS: Final = 150_000
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _BROKEN_PIPE_EXIT_CODE: Final = 141  # 128 + SIGPIPE, as shells report it
 
 
@@ -106,6 +109,11 @@ def run(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
+def _drop_output() -> None:
+    """Forget what is still to be printed: a second error while Python closes stdout helps nobody."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _end(failure: BaseException, arguments: Sequence[str]) -> int:
     """Tell how a command ended and return its exit status."""
     from cyclopts import CycloptsError  # noqa: PLC0415  as in _app
@@ -113,6 +121,10 @@ def _end(failure: BaseException, arguments: Sequence[str]) -> int:
     cause = _cause(failure)
     if isinstance(cause, CycloptsError):
         cause = UsageError(str(cause), hint=f"see anyarch {_command(arguments)}--help")
+    elif isinstance(cause, OSError) and cause.errno in _FULL:
+        _drop_output()  # which may be what has no room
+        said = f"no room for what this command prints, or for a file of its: {cause.strerror}"
+        cause = FileProblemError(said, hint="make room, or print elsewhere; what it did until then is done")
     match cause:
         case ImagesDifferError() | ChecksFailedError():
             return cause.exit_code  # no failure: what was found has been printed as the result
@@ -126,8 +138,7 @@ def _end(failure: BaseException, arguments: Sequence[str]) -> int:
             sys.stderr.write(f"{cause.args[0] if cause.args else 'interrupted'}\n")
             return INTERRUPTED_EXIT_CODE
         case BrokenPipeError():
-            # Whoever read our output has gone; a second error while Python closes stdout helps nobody.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()  # whoever read it has gone
             return _BROKEN_PIPE_EXIT_CODE
         case _:
             return _tell_bug(failure, cause)

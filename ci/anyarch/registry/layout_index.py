@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anyarch.registry.layout_files import LayoutFiles
 
 _INDEX_FILE: Final = "index.json"
+_TAGS_SHOWN: Final = 20
 _REF_NAME: Final = "org.opencontainers.image.ref.name"
 
 
@@ -51,11 +52,21 @@ class LayoutIndex:
             if entry.annotations.get(_REF_NAME) == tag.name
         }
         if not found:
-            raise NotFoundError(f"oci:{self._files.path}:{tag}: there is no such tag")
+            raise self._missing(tag)
         if len(found) > 1:
             digests = ", ".join(map(str, sorted(found)))
             raise ContentError(f"{self._subject}: tag {tag} points at {digests}")
         return next(iter(found.values()))
+
+    def _missing(self, tag: Tag) -> NotFoundError:
+        where = f"oci:{self._files.path}"
+        if not self._files.exists():
+            said = f"{where}: there is no OCI layout: no file oci-layout in that directory"
+            return NotFoundError(said, hint="is the path right? anyarch run --to oci:DIR writes one")
+        tags = self.tags()
+        named = f"it has {', '.join(tags[:_TAGS_SHOWN])}{' …' if len(tags) > _TAGS_SHOWN else ''}"
+        hint = named if tags else f"it has no tags; name a digest: {where}@sha256:…"
+        return NotFoundError(f"{where}:{tag}: there is no such tag", hint=hint)
 
     def point(self, tag: Tag, target: Descriptor) -> None:
         """Make a tag point at a manifest that is already here."""

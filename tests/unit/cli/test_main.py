@@ -3,15 +3,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from anyarch.cli import main, rollback
 from anyarch.cli.main import run
 from anyarch.errors import AnyarchError, LostRaceError, MergeRefusedError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 COMMANDS = ["plan", "run", "merge", "verify", "rollback"]
 DIGEST = f"sha256:{'0' * 64}"
@@ -147,6 +144,27 @@ def test_a_reader_that_goes_away_is_no_bug(tmp_path: Path) -> None:
     program = f"{command} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("length", [10, 10**5], ids=["all at the end", "more than a buffer"])
+def test_a_full_disk_behind_standard_output_is_no_bug(length: int) -> None:
+    program = (
+        "from anyarch.cli import main; import sys\n"
+        f"main._app = lambda _: lambda _: print('x' * {length})\n"
+        "sys.exit(main.run(['plan']))"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert done.returncode == 5
+    assert done.stderr.startswith("error: no room for what this command prints")
+    assert "bug" not in done.stderr
 
 
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -338,3 +338,17 @@ async def test_digests_of_the_other_kind(layout: LayoutStore) -> None:
     found = await layout.head(digest)
     assert found is not None
     assert found.digest == digest
+
+
+async def test_a_tag_that_is_not_there_is_told_with_those_that_are(layout: LayoutStore) -> None:
+    await layout.put(V1, IMAGE.manifest)
+    with pytest.raises(NotFoundError, match="no such tag") as caught:
+        await layout.get(Tag("v9"))
+    assert caught.value.hint == "it has v1"
+
+
+async def test_a_folder_that_is_no_layout_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text("{}")
+    with pytest.raises(NotFoundError, match="no file oci-layout") as caught:
+        await LayoutStore(tmp_path).get(V1)
+    assert "--to oci:DIR" in caught.value.hint
