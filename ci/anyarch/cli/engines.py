@@ -113,10 +113,14 @@ async def _start_native(platforms: Sequence[Platform], insecure: Sequence[str]) 
     from anyarch.engine.native import emulation  # noqa: PLC0415  as above
     from anyarch.engine.native.engine import up  # noqa: PLC0415
     from anyarch.engine.native.options import UpOptions  # noqa: PLC0415
+    from anyarch.engine.native.tools import find  # noqa: PLC0415
 
     machine = emulation.host_platform()
     foreign = tuple(platform for platform in platforms if not machine.runs(platform))
-    options = UpOptions(insecure_registries=tuple(insecure), emulate=foreign)
+    # The usual other one, too, where that costs nothing: the next run may ask for it, and QEMU is only
+    # looked for when an engine starts.
+    usual = tuple(each for each in emulation.default_emulation() if find(emulation.emulator(each)))
+    options = UpOptions(insecure_registries=tuple(insecure), emulate=(*foreign, *usual))
     return (await up(NATIVE_NAME, options=options, on_event=note)).url
 
 

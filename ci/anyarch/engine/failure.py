@@ -35,6 +35,7 @@ _ENGINE_GONE: Final = re.compile(
 _PUSH: Final = re.compile(
     r"failed to (?:push|do request|authorize|fetch (?:anonymous|oauth) token)|pushing |HEAD request"
 )
+_FOREIGN: Final = re.compile(r"exec format error", re.IGNORECASE)
 _REGISTRY: Final = (
     (re.compile(r"\b401\b|[Uu]nauthorized|authentication required", re.ASCII), errors.AuthenticationError),
     (re.compile(r"\b403\b|\bdenied\b|[Ff]orbidden|insufficient_scope", re.ASCII), errors.DeniedError),
@@ -169,9 +170,10 @@ def _build_failed(
     step, instruction, reason = found
     said = "\n".join(f"    {line}" for line in transcript.printed.get(step, ()))
     what = f"{subject.platform}: {instruction} failed: {reason}"
+    what = f"{what}\n{said}" if said else what
     return errors.BuildFailedError(
-        f"{what}\n{said}" if said else what,
-        hint=f"the whole log is {subject.log}",
+        what,
+        hint=_hint(what, subject),
         instruction=instruction,
         **facts,
     )
@@ -207,11 +209,23 @@ def _rebuilt(
         else:
             what.append(line)
     said = f"{subject.platform}: " + "\n".join(what[: SHOWN_LINES + 1])
-    hint = hint or f"the whole log is {subject.log}"
+    hint = hint or _hint(said, subject)
     facts = {"platform": subject.platform, "engine": subject.engine, "log": subject.log}
     if issubclass(kind, errors.OffendersError):
         return kind(said, offenders=offenders, hint=hint, **facts)
     return kind(said, hint=hint, **facts)
+
+
+def _hint(said: str, subject: Subject) -> str:
+    """Where more is to be read, and what to do about a cause that its own words do not tell."""
+    log = f"the whole log is {subject.log}"
+    if not _FOREIGN.search(said):
+        return log
+    return (
+        f"{subject.engine} does not run programs of {subject.platform}: give it QEMU (a native engine: "
+        f"anyarch engine up --emulate {subject.platform}), or name another: "
+        f"--engine {subject.platform}=URL; {log}"
+    )
 
 
 def _first(pattern: re.Pattern[str], evidence: Iterable[str]) -> str:

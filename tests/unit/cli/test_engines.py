@@ -9,6 +9,8 @@ import anyarch.engine.native.engine as native_engine
 import pytest
 from anyarch.cli import engines
 from anyarch.cli.engines import choices, ready
+from anyarch.engine.native import tools
+from anyarch.engine.native.emulation import default_emulation, host_platform
 from anyarch.errors import EngineUnreachableError, MissingToolError
 from anyarch.oci.platforms import Platform
 from anyarch.release.plan import PlannedPlatform
@@ -79,7 +81,28 @@ async def test_the_native_engine_is_started_once_for_all_with_what_it_must_emula
     ((name, options),) = started
     assert name == "default"
     assert options.insecure_registries == ("r:5000",)
-    assert len(options.emulate) == 1  # the one of the two that this machine is not
+    assert set(options.emulate) <= {AMD, ARM}
+    assert len(set(options.emulate)) == 1  # the one of the two that this machine is not
+
+
+async def test_it_is_started_for_the_usual_other_platform_too_where_qemu_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[Any] = []
+
+    async def up(_: str, *, options: object, on_event: object) -> SimpleNamespace:
+        assert callable(on_event)
+        started.append(options)
+        return SimpleNamespace(url=f"unix://{tmp_path}/engine.sock")
+
+    monkeypatch.setattr(native_engine, "up", up)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    own = (PlannedPlatform(platform=host_platform()),)
+    with an_engine(tmp_path / "engine.sock"):
+        for qemu in ("/usr/bin/qemu", None):
+            monkeypatch.setattr(tools, "find", lambda _, found=qemu: found)
+            await ready(own, flags={}, insecure=())
+    assert [options.emulate for options in started] == [default_emulation(), ()]
 
 
 async def test_only_root_can_start_it_and_the_message_says_what_others_can_do(

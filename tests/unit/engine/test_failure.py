@@ -141,6 +141,19 @@ def test_only_the_last_lines_of_a_long_output_are_shown() -> None:
     assert len(error.what.splitlines()) <= 16
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(OURS.replace("    first", "    fork/exec /hello: exec format error"), id="our module's"),
+        pytest.param(RUN_FAILED.replace("error: no", "Exec format error"), id="the engine's"),
+    ],
+)
+def test_an_engine_that_does_not_run_the_platforms_programs_is_told_how_to(text: str) -> None:
+    error = explained(text)
+    assert "anyarch engine up --emulate linux/arm64" in error.hint
+    assert ".anyarch/logs/linux-arm64.log" in error.hint
+
+
 def test_the_hint_names_the_log() -> None:
     assert SUBJECT.log in explained(RUN_FAILED).hint
 
