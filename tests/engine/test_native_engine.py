@@ -229,7 +229,7 @@ def test_an_emulated_platform_is_known_while_the_engine_runs(host: Host) -> None
 
     before = entries(os.getpid())
     engine = host.up("a", "--emulate", "linux/riscv64")
-    assert host.status()[1]["emulated"] == ["linux/riscv64"]
+    assert host.status()[1]["emulated"] == engine["emulated"] == ["linux/riscv64"]
     assert "anyarch-qemu-riscv64" in entries(engine["pid"])
     host.down()
     assert entries(os.getpid()) == before

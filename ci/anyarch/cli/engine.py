@@ -14,6 +14,7 @@ from anyarch.engine.native.engine import down as stop_engine
 from anyarch.engine.native.engine import up as start_engine
 from anyarch.engine.native.options import START_SECONDS, UpOptions
 from anyarch.engine.native.status import status as read_status
+from anyarch.engine.select import RUNNER_HOST
 from anyarch.errors import EngineUnreachableError, UsageError
 from anyarch.oci.platforms import Platform
 
@@ -50,9 +51,13 @@ def up(
     ] = None,
     deadline: Annotated[float, Parameter(help="Seconds for the engine to answer.")] = START_SECONDS,
 ) -> None:
-    """Start an engine and print its URL once it answers; one that runs already is left as it is.
+    """Start an engine and print its URL once it answers.
+
+    One that runs already with the same options is left as it is, with others it is started anew on its cache.
 
     Example: anyarch engine up --name arm64 --emulate linux/arm64
+
+    Example: export _EXPERIMENTAL_DAGGER_RUNNER_HOST=$(anyarch engine up)
     """
     options = UpOptions(
         insecure_registries=insecure_registry,
@@ -66,6 +71,7 @@ def up(
         if format == "json":
             _print_json(info)
         else:
+            _say(f"for `dagger call`: export {RUNNER_HOST}={info.url}; its client is {info.dagger}")
             sys.stdout.write(f"{info.url}\n")
 
     anyio.run(run)

@@ -21,13 +21,13 @@ from anyarch.engine.native.start import Launch, Start, reachable_servers, resolv
 from anyarch.engine.native.status import EngineInfo, answers, native_platforms
 from anyarch.engine.native.tools import require
 from anyarch.errors import EngineStartError
-from anyarch.oci.platforms import Platform
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from anyarch.engine.native.image import SdkImage
     from anyarch.engine.native.process import Signals
+    from anyarch.oci.platforms import Platform
 
 STOP_SECONDS: Final = 300.0  # the cache is written while stopping; 20 s are usual
 _KILL_SECONDS: Final = 15.0
@@ -187,6 +187,6 @@ def _info(known: Record, installed: Installation, *, started: bool) -> EngineInf
         version=known.version,
         pid=known.pid,
         dagger=installed.dagger,
-        emulated=tuple(map(Platform.parse, known.emulated)),
+        emulated=known.emulated,
         started=started,
     )

@@ -33,7 +33,7 @@ class EngineInfo:
     version: str
     pid: int
     dagger: Path  # the client of the same version
-    emulated: tuple[Platform, ...]
+    emulated: tuple[str, ...]
     started: bool  # by this call; False if it was up already
 
 
