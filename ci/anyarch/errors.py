@@ -159,13 +159,19 @@ class CannotRunError(EngineError):
 
 
 class RegistryError(AnyarchError):
-    """A registry, or an OCI layout, refused or failed."""
+    """A registry, or an OCI layout, refused or failed.
+
+    ``is_refusal``: it is certain that what was asked was not done.
+    """
+
+    is_refusal: ClassVar[bool] = True
 
 
 class RegistryUnavailableError(RegistryError):
     """A registry does not answer, or answers only with temporary errors, within the deadline."""
 
     exit_code = 20
+    is_refusal = False
 
 
 class AuthenticationError(RegistryError):
@@ -197,6 +203,7 @@ class RegistryProtocolError(RegistryError):
     """A registry's answer breaks the distribution specification or one of our limits."""
 
     exit_code = 25
+    is_refusal = False
     usual_hint = "the registry, or a proxy before it, breaks the protocol: ask whoever runs it"
 
 
@@ -204,6 +211,7 @@ class ContentError(RegistryError):
     """Bytes are not what their digest, size or media type says, or are no valid manifest."""
 
     exit_code = 26
+    is_refusal = False
     usual_hint = "damaged, or written by a tool that breaks the specification: build and push it again"
 
 

@@ -198,6 +198,38 @@ def test_a_release_in_a_repository_of_fixed_tags_can_be_repeated_and_rolled_back
     assert ecr.registries[HOST]["shop/api"].tags["latest"] == first
 
 
+@pytest.mark.parametrize("name", ["1.0", "2026-11", "nightly"])
+def test_a_fixed_tag_of_any_name_is_refused_before_latest_moves(
+    ecr: FakeEcr, dagger: FakeDagger, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    repository = ecr.create(
+        "shop/api",
+        imageTagMutability="IMMUTABLE_WITH_EXCLUSION",
+        imageTagMutabilityExclusionFilters=[
+            {"filterType": "WILDCARD", "filter": "latest"},
+            {"filterType": "WILDCARD", "filter": "_anyarch.*"},
+        ],
+    )
+    push_all(dagger)
+    tags = ["--tag", name, "--tag", "latest"]
+    assert run_app(tmp_path, *tags) == 0
+    first = dict(repository.tags)
+    (tmp_path / "app" / ".anyarch" / "records" / "linux-arm64.json").unlink()
+    merged = ["merge", "--records", "app/.anyarch/records", "--to", REPOSITORY]
+    assert run([*merged, "--tag", "other"]) == 0
+    for words in ([*merged, *tags], ["promote", f"{REPOSITORY}:other", *tags]):
+        capsys.readouterr()
+        assert run(words) == 24
+        said = capsys.readouterr().err
+        assert "publish under a new tag" in said
+        assert "no tag was moved" in said
+        assert "do the same again" not in said
+        assert (repository.tags[name], repository.tags["latest"]) == (first[name], first["latest"])
+    capsys.readouterr()
+    assert run(["promote", f"{REPOSITORY}:other", "--tag", "latest"]) == 0
+    assert "an earlier anyarch" not in capsys.readouterr().err
+
+
 def test_a_merge_role_may_not_upload_and_keeps_the_history_all_the_same(
     ecr: FakeEcr, dagger: FakeDagger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,7 +64,12 @@ class Draft:
     @property
     def moves(self) -> TagMoves:
         """How they come to point at it."""
-        return TagMoves(store=self.store, manifest=self.release.index, before=self.to_move)
+        return TagMoves(
+            store=self.store,
+            manifest=self.release.index,
+            before=self.to_move,
+            movable=self.ledger.movable,
+        )
 
     @property
     def to_record(self) -> dict[Tag, Digest | None]:

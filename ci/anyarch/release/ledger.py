@@ -82,6 +82,13 @@ class Ledger:
         worth = {*with_history(before), *(tag for tag, history in self.histories.items() if history.moves)}
         return [tag for tag in before if tag in worth]
 
+    @property
+    def movable(self) -> frozenset[Tag]:
+        """The tags that took the place of something before: their registry lets them."""
+        return frozenset(
+            tag for tag, history in self.histories.items() if any(move.previous for move in history.moves)
+        )
+
     def elsewhere(self, tags: Mapping[Tag, Digest | None]) -> list[Tag]:
         """The tags that are not where their history knows them last: they may have moved just now."""
         moves = {tag: self.histories[tag].moves for tag in tags if tag in self.histories}

@@ -5,26 +5,24 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 
 from anyarch.errors import (
     AnyarchError,
-    ContentError,
+    ImmutableTagError,
     LostRaceError,
     OffendersError,
     OlderRunError,
     RegistryError,
-    RegistryProtocolError,
-    RegistryUnavailableError,
 )
 from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.parallel import in_parallel
-from anyarch.release.tag_order import in_order
+from anyarch.release.tag_order import Kind, in_order, kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 
     from anyarch.oci.digest import Digest
     from anyarch.oci.manifest import Manifest
@@ -33,17 +31,21 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=AnyarchError)
 
+_NEW: Final = len(Kind)  # what takes the place of nothing, behind every kind of what does
+
 
 @dataclass(frozen=True, kw_only=True)
 class TagMoves:
     """The tags of one place that are to point at a manifest, an index or a single image.
 
-    ``before`` is what each points at now, None if it does not exist.
+    ``before`` is what each points at now, None if it does not exist; ``movable`` are some that are known to
+    be no immutable ones.
     """
 
     store: Store
     manifest: Manifest
     before: Mapping[Tag, Digest | None]
+    movable: Collection[Tag] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -83,31 +85,41 @@ async def move_tags(
         try:
             with anyio.CancelScope(shield=True):  # bounded: every call of a store has a deadline
                 await one.place.store.put(one.tag, one.place.manifest)
-        except (RegistryUnavailableError, RegistryProtocolError, ContentError):
-            unsure.append(one)  # no refusal: what it did before its answer was lost, nobody knows
+        except RegistryError as error:
+            if not error.is_refusal:  # what it did before its answer was lost, nobody knows
+                unsure.append(one)
             raise
         moved.append(one)
         on_moved(one.place.store, one.tag, one.previous)
 
     by_name = {place.store.name: place for place in places}
-    for step in steps({name: place.before for name, place in by_name.items()}):
+    movable = {(name, tag) for name, place in by_name.items() for tag in place.movable}
+    for step in steps({name: place.before for name, place in by_name.items()}, movable=movable):
         try:
             await in_parallel([partial(move, _Move(by_name[name], tag)) for name, tag in step])
         except RegistryError as error:
             if len(places) == 1:
-                raise _with_hint(error, f"{_here(moved, unsure)}; do the same again to finish") from error
+                raise _with_hint(error, _words(_here(moved, unsure), _again(error))) from error
             raise _everywhere(error, places, moved, unsure) from error
 
 
-def steps(places: Mapping[str, Mapping[Tag, Digest | None]]) -> Iterator[list[tuple[str, Tag]]]:
+def steps(
+    places: Mapping[str, Mapping[Tag, Digest | None]], *, movable: Container[tuple[str, Tag]] = frozenset()
+) -> Iterator[list[tuple[str, Tag]]]:
     """In which order tags move: fixed ones before floating ones, in all places.
 
-    With several places those tags go first that take the place of something: where tags are immutable, it
-    is they that are refused. Layouts refuse nothing and come after registries, each time the place named
-    first after the others of its kind: what has moved there has moved everywhere.
+    Where tags are immutable, those are refused that take the place of something, by whatever name a user
+    knows a release: ``1.0``, ``2026-11``, ``nightly``. Among fixed tags and among floating ones they go
+    first, each kind (``tag_order.kind``) in steps of its own, and ``latest`` only when they have moved.
+    What is known to be ``movable`` needs no step before ``latest``.
+
+    With several places the others that take the place of something come before new ones, too. Layouts
+    refuse nothing and come after registries, each time the place named first after the others of its kind:
+    what has moved there has moved everywhere.
 
     Args:
         places: The tags that move in each place, and what they point at, by the place's name.
+        movable: Places and tags that have moved before.
 
     Yields:
         What moves at the same time: places and tags.
@@ -115,15 +127,22 @@ def steps(places: Mapping[str, Mapping[Tag, Digest | None]]) -> Iterator[list[tu
     registries = [name for name in places if not name.startswith(LAYOUT_PREFIX)]
     layouts = [name for name in places if name.startswith(LAYOUT_PREFIX)]
     names = [*reversed(registries), *reversed(layouts)]
+
+    def turn(name: str, tag: Tag) -> int:
+        if places[name][tag] is None:
+            return _NEW
+        known = name in layouts or (name, tag) in movable
+        return Kind.LATEST if known else kind(tag)
+
+    turns: list[set[int]] = [{Kind.NUMBERED}, {Kind.WORD}, {Kind.LATEST}, {_NEW}]
+    if len(names) == 1:
+        turns[-2:] = [{Kind.LATEST, _NEW}]
     for group in in_order([tag for before in places.values() for tag in before]):
-        if len(names) == 1:
-            yield [(names[0], tag) for tag in group]
-            continue
-        for replaces in (True, False):
+        for now in turns:
             for name in names:
-                before = places[name]
-                tags = [tag for tag in group if tag in before]
-                yield [(name, tag) for tag in tags if (before[tag] is not None) == replaces]
+                step = [(name, tag) for tag in group if tag in places[name] and turn(name, tag) in now]
+                if step:
+                    yield step
 
 
 @contextmanager
@@ -138,7 +157,7 @@ def before_tags(places: int) -> Iterator[None]:
     except RegistryError as error:
         if places == 1:
             raise
-        raise _with_hint(error, _untouched(places)) from error
+        raise _with_hint(error, _untouched(error, places)) from error
 
 
 @contextmanager
@@ -181,17 +200,29 @@ def _everywhere(
     groups = {"moved": moved, "unsure": unsure, "not_moved": left}
     facts = {name: list(map(str, moves)) for name, moves in groups.items()}
     if not touched:
-        return _with_hint(error, _untouched(len(places)), **facts)
+        return _with_hint(error, _untouched(error, len(places)), **facts)
     said = {"moved": "moved", "unsure": "moved or not, it did not say", "not_moved": "not moved"}
     lines = [f"{said[name]}: {', '.join(words)}" for name, words in facts.items() if words]
-    lines.append("do the same again to finish; or undo what was moved:")
+    again = _again(error)
+    lines.append(f"{again}; or undo what was moved:" if again else "to undo what was moved:")
     lines += [f"  anyarch rollback {each} --to={each.previous}" for each in touched if each.previous]
     lines += [f"  {each} is new: delete it there" for each in touched if not each.previous]
     return _with_hint(error, "\n    ".join(["", *lines] if error.hint else lines), **facts)
 
 
-def _untouched(places: int) -> str:
-    return f"no tag was moved at any of the {places} destinations; do the same again to finish"
+def _untouched(error: RegistryError, places: int) -> str:
+    return _words(f"no tag was moved at any of the {places} destinations", _again(error))
+
+
+def _again(error: RegistryError) -> str:
+    """Whether the same command can finish what this stopped; empty if it never will."""
+    if isinstance(error, ImmutableTagError):
+        return ""
+    return "do the same again to finish" + (", once that is put right" if error.is_refusal else "")
+
+
+def _words(*words: str) -> str:
+    return "; ".join(filter(None, words))
 
 
 def _with_hint(error: E, words: str, **facts: object) -> E:

@@ -100,7 +100,7 @@ async def promote(
         await both(
             partial(
                 move_tags,
-                [TagMoves(store=store, manifest=manifest, before=to_move)],
+                [TagMoves(store=store, manifest=manifest, before=to_move, movable=ledger.movable)],
                 on_moved=lambda *_: None,
             ),
             partial(prepare, store, ledger, moves, mover),

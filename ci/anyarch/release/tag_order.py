@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ _FIXED: Final = re.compile(
     re.ASCII,
 )
 _VERSION: Final = re.compile(r"v?\d+(?:\.\d+)*", re.ASCII)
+_WORD: Final = re.compile(r"[A-Za-z0-9]+", re.ASCII)
+
+
+class Kind(IntEnum):
+    """Tags from those that an immutable repository is likely to hold on to, to the one that it lets go."""
+
+    NUMBERED = 0
+    WORD = 1
+    LATEST = 2
 
 
 def is_floating(tag: Tag) -> bool:
@@ -31,6 +41,13 @@ def in_order(tags: Sequence[Tag]) -> tuple[tuple[Tag, ...], tuple[Tag, ...]]:
     fixed = tuple(tag for tag in distinct if not is_floating(tag))
     floating = sorted((tag for tag in distinct if is_floating(tag)), key=_breadth)
     return fixed, tuple(floating)
+
+
+def kind(tag: Tag) -> Kind:
+    """What a name suggests: ``1.0``, ``2026-11`` and ``v1-alpine`` count something."""
+    if "latest" in _WORD.findall(tag.name):
+        return Kind.LATEST
+    return Kind.NUMBERED if any(letter.isdecimal() for letter in tag.name) else Kind.WORD
 
 
 def _breadth(tag: Tag) -> tuple[bool, int]:

@@ -248,6 +248,25 @@ async def test_an_immutable_tag_anywhere_stops_before_any_tag_has_moved() -> Non
         assert world.tags == [{FIXED: EARLIER.digest} if store is odd else {} for store in world.stores]
 
 
+async def test_an_immutable_tag_that_looks_like_a_floating_one_moves_no_latest_anywhere() -> None:
+    """``1.0`` is at another release everywhere, and so is latest; the registry behind refuses."""
+    named = Tag("1.0")
+    for number in range(3):
+        world = await World.make(earlier=True)
+        for store in world.stores:
+            store.plant(named, EARLIER)
+        odd = world.stores[number]
+
+        def refuse(store: MemoryStore, name: str, about: str, odd: MemoryStore = odd) -> None:
+            if store is odd and (name, about) == ("put", str(named)):
+                raise ImmutableTagError(f"{store.name}:{about} is immutable", hint="another tag")
+
+        world.hook(refuse)
+        failure = await world.fails(tags=[named, FLOATING])
+        assert {tags[FLOATING] for tags in world.tags} == {EARLIER.digest}
+        assert "do the same again" not in failure.hint
+
+
 async def test_a_tag_that_cannot_move_after_others_did_says_what_stands_and_how_to_go_on() -> None:
     world = await World.make(earlier=True)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from anyarch.errors import (
     DeniedError,
+    ImmutableTagError,
     LostRaceError,
     NotFoundError,
     OlderRunError,
@@ -72,6 +73,18 @@ async def test_a_promotion_moves_fixed_tags_first_and_remembers() -> None:
     assert (move.run, move.revision) == (Run(9), REVISION), "of the release, as its own tag's history tells"
     assert not (await read_history(store, FIXED)).moves, "it was new: nothing to go back to"
     assert done.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["1.0", "2026-11", "nightly"])
+async def test_an_immutable_tag_of_any_name_leaves_latest_where_it_was(name: str) -> None:
+    store, (first, _, third) = await three_releases()
+    store.plant(Tag(name), first.index)
+    store.plant(LATEST, first.index)
+    store.hook = fail_once("put", name, ImmutableTagError(f"{name} is immutable"))
+    with pytest.raises(ImmutableTagError) as caught:
+        await promote(store, third.digest, [LATEST, Tag(name)], mover=PROMOTE)
+    assert caught.value.hint == "no tag was moved"
+    assert store.tagged[LATEST] == store.tagged[Tag(name)] == first.digest
 
 
 async def test_a_second_identical_promotion_writes_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -520,6 +521,36 @@ async def test_a_fixed_tag_that_may_not_move_keeps_the_floating_ones() -> None:
         await merge(store, records, tags=TAGS)
     assert "no tag was moved" in caught.value.hint
     assert set(store.tagged.values()) == {OLD.digest}
+
+
+@pytest.mark.parametrize("name", ["1.0", "2026-11", "nightly"])
+async def test_a_release_by_any_name_that_may_not_move_keeps_latest(name: str) -> None:
+    store, records = await with_old_tags()
+    store.plant(Tag(name), OLD)
+    store.hook = fail_once("put", name, ImmutableTagError(f"{name} is immutable", hint="another tag"))
+    with pytest.raises(ImmutableTagError) as caught:
+        await merge(store, records, tags=[LATEST, Tag(name)])
+    assert caught.value.hint == "another tag; no tag was moved", "the same again would be refused again"
+    assert set(store.tagged.values()) == {OLD.digest}
+
+
+async def test_a_word_that_may_move_waits_for_the_number_that_may_not() -> None:
+    store, records = await with_old_tags()
+    store.plant(Tag("stable"), OLD)
+    store.hook = fail_once("put", "1.2", ImmutableTagError("1.2 is immutable"))
+    with pytest.raises(ImmutableTagError):
+        await merge(store, records, tags=[Tag("stable"), Tag("1.2"), LATEST])
+    assert set(store.tagged.values()) == {OLD.digest}
+
+
+async def test_tags_that_have_moved_before_cost_no_step_of_their_own() -> None:
+    """A new version, and 1.2, 1 and latest at the one before it."""
+    store, records = await three_builds()
+    rounds = []
+    for number in (1, 2, 3):
+        tags = [Tag(f"1.2.{number}"), *(tag for tag in TAGS if tag != VERSION)]
+        rounds.append(await count_rounds(partial(merge, store, records[:number], tags=tags)))
+    assert rounds == [8, 9, 8], "all new; the first time that 1 and 1.2 move; as ever after"
 
 
 async def test_a_tag_that_somebody_else_moves_meanwhile_is_a_lost_race() -> None:

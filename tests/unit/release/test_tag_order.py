@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from anyarch.oci.reference import Tag
-from anyarch.release.tag_order import in_order, is_floating
+from anyarch.release.tag_order import Kind, in_order, is_floating, kind
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,20 @@ def test_the_order_is_from_narrow_to_wide_and_each_tag_comes_once() -> None:
     fixed, floating = in_order(tags)
     assert [str(tag) for tag in fixed] == ["1.2.3", "sha-0a1b2c3"]
     assert [str(tag) for tag in floating] == ["1.2", "1", "main", "latest"]
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        pytest.param("1.0", Kind.NUMBERED, id="a version of two parts"),
+        pytest.param("2026-11", Kind.NUMBERED, id="a month"),
+        pytest.param("v2-alpine", Kind.NUMBERED, id="a version with a word"),
+        pytest.param("nightly", Kind.WORD, id="a word"),
+        pytest.param("latest", Kind.LATEST, id="latest"),
+        pytest.param("latest-alpine", Kind.LATEST, id="latest with a suffix"),
+        pytest.param("the-latest", Kind.LATEST, id="latest with a prefix"),
+        pytest.param("latests", Kind.WORD, id="nearly latest"),
+    ],
+)
+def test_latest_is_told_from_what_may_be_immutable(name: str, found: Kind) -> None:
+    assert kind(Tag(name)) is found
