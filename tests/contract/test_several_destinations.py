@@ -305,13 +305,28 @@ def test_a_plan_shows_all_destinations_and_a_merge_takes_them_from_it(
 
 def test_a_journal_is_kept_for_each_destination(two: Two, capsys: pytest.CaptureFixture[str]) -> None:
     """What an earlier merge left unfinished is told, whichever destination it was."""
-    refusal = Fault("status", status=403, code="DENIED", method="PUT", kind="manifest", times=99)
+    strange = Fault("status", status=400, code="MANIFEST_INVALID", method="PUT", kind="manifest", times=99)
     assert run(two.words()) == 0
     two.records(AMD, NEW)
-    two.near.faults.append(refusal)
-    assert run(two.words()) == 22
+    assert run([word for word in two.words() if not word.startswith("--tag")]) == 0
+    two.near.faults.append(strange)
+    assert run(two.words()) == 26, "the far one's tag has moved, the near one's nobody knows"
     capsys.readouterr()
     two.near.faults.clear()
     assert run(two.words()) == 0
     said = capsys.readouterr().err
     assert [f"an earlier anyarch merge to {name}" in said for name in two.names] == [True, True]
+
+
+def test_a_refusal_before_any_tag_moved_is_no_news_for_the_next_merge(
+    two: Two, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusal = Fault("status", status=403, code="DENIED", method="PUT", kind="manifest", times=99)
+    assert run(two.words()) == 0
+    two.records(AMD, NEW)
+    two.near.faults.append(refusal)
+    assert run(two.words()) == 22
+    two.near.faults.clear()
+    capsys.readouterr()
+    assert run(two.words()) == 0
+    assert "an earlier" not in capsys.readouterr().err

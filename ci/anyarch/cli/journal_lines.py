@@ -1,8 +1,8 @@
 """What a journal says, line by line, and how the next run tells it.
 
 One JSON object a line: ``begin``, then ``write`` or ``delete`` before and ``done`` after each write (``left``
-where it was not begun after all), then ``end``. Whatever else stands in the file is passed over: it is read
-to inform, never to decide.
+where it was not begun after all, ``refused`` where it certainly was not done), then ``end``. Whatever else
+stands in the file is passed over: it is read to inform, never to decide.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Done:
         begun: What it began to write, and what was there before.
         deleted: What of that it began to delete.
         answered: What of all that the store had confirmed.
+        refused: What the store would not do.
         outcome: How it ended; None: it was killed, or is still at work.
     """
 
@@ -47,6 +48,7 @@ class Done:
     begun: dict[str, Was] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     answered: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
     outcome: Outcome | None = None
 
     def take(self, line: Mapping[str, object]) -> None:
@@ -63,9 +65,11 @@ class Done:
                 self.answered.discard(target)
                 if line["do"] == "delete":
                     self.deleted.add(target)
-            case "left" if target:
+            case "left" | "refused" if target:
                 self.begun.pop(target, None)
                 self.deleted.discard(target)
+                if line["do"] == "refused":
+                    self.refused.add(target)
             case "done" if target:
                 self.answered.add(target)
             case "end":
@@ -79,13 +83,14 @@ class Done:
         deleted = [target for target in begun if target in self.answered & self.deleted]
         written = [target for target in begun if target in self.answered - self.deleted]
         unclear = [target for target in begun if target not in self.answered]
-        left = [tag for tag in self.tags if tag not in self.begun]
+        left = [tag for tag in self.tags if tag not in self.begun and tag not in self.refused]
         return [
             f"{what}: {_joined(targets, self.begun)}"
             for what, targets in (
                 ("written", written),
                 ("deleted", deleted),
                 ("begun, and not confirmed", unclear),
+                ("refused", sorted(target for target in self.refused if not is_history_tag(target))),
                 ("as they were", left),
             )
             if targets
@@ -94,19 +99,29 @@ class Done:
     def told(self, tags: Sequence[str]) -> list[str]:
         """What the next run of the same command, which moves ``tags``, tells about this one.
 
-        Nothing where all went well, or where an error came before anything was written: that was told.
+        Nothing where all went well, or where an error came before anything was written that can be seen:
+        that was told.
         """
-        if not self.command or self.outcome == "done" or (self.outcome == "failed" and not self.begun):
+        if not self.command or self.outcome == "done" or (self.outcome == "failed" and not self._shows()):
             return []
         how = _ENDED.get(self.outcome or "", "did not end: it was killed, or the machine stopped")
         lines = [f"an earlier anyarch {self.command} to {self.destination}, begun {self.when}, {how}"]
         lines += [f"  {state}" for state in self.states() or ["it had written nothing"]]
         now = ", ".join(tag for tag in tags if tag in self.tags)
-        lines.append(f"  this run looks at everything again and finishes{f': {now}' if now else ''}")
-        others = [tag for tag in self.tags if tag not in tags and tag not in self.answered]
+        finishes = f" and finishes: {now}" if now else "" if self.tags else " and finishes what is left"
+        lines.append(f"  this run looks at everything again{finishes}")
+        others = [tag for tag in self.tags if tag not in {*tags, *self.answered, *self.refused}]
         if others:
-            lines.append(f"  it does not finish {', '.join(others)}: they are not among its tags")
+            are = "which is" if len(others) == 1 else "which are"
+            lines.append(f"  it does not move {', '.join(others)}, {are} not among its tags")
         return lines
+
+    def _shows(self) -> bool:
+        """Whether anything is, or may be, other than it was; an index without a tag is nothing yet."""
+        return any(
+            target not in self.answered or target in self.deleted or not _is_digest(target)
+            for target in self.begun
+        )
 
 
 def read(raw: bytes) -> Done:
@@ -152,6 +167,11 @@ def left(target: Digest | Tag) -> dict[str, object]:
     return {"do": "left", "target": str(target)}
 
 
+def refused(target: Digest | Tag) -> dict[str, object]:
+    """The line after the store would not do it."""
+    return {"do": "refused", "target": str(target)}
+
+
 def end(outcome: Outcome, when: str) -> dict[str, object]:
     """The last line."""
     return {"do": "end", "outcome": outcome, "when": when}
@@ -188,10 +208,13 @@ def _joined(targets: Sequence[str], begun: Mapping[str, Was]) -> str:
     words = []
     for target in targets[:_NAMED_MAX]:
         was = begun.get(target)
-        is_digest = ":" in target
-        words.append(target if was is None or is_digest else f"{target} ({_before(was)})")
+        words.append(target if was is None or _is_digest(target) else f"{target} ({_before(was)})")
     more = len(targets) - len(words)
     return ", ".join(words) + (f" and {more} more" if more > 0 else "")
+
+
+def _is_digest(target: str) -> bool:
+    return ":" in target
 
 
 def _before(was: Was) -> str:

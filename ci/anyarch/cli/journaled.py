@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from anyarch.cli import journal_lines as lines
 from anyarch.cli.interrupt import StoppedError
+from anyarch.errors import RegistryError
 from anyarch.oci.digest import Digest
 from anyarch.oci.manifest import Index
 from anyarch.oci.reference import Tag
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from anyarch.cli.journal_lines import Was
     from anyarch.oci.descriptor import Descriptor
@@ -79,17 +81,16 @@ class JournaledStore:
             return
         was = self._seen.get(target, "unknown") if isinstance(target, Tag) else "new"
         await self._before(target, lines.write(target, manifest.digest, was))
-        await self._store.put(target, manifest)
-        self._notes.after(lines.done(target))
+        with self._noting(target):
+            await self._store.put(target, manifest)
         if isinstance(target, Tag):
             self._seen[target] = manifest.digest
 
     async def delete(self, digest: Digest) -> bool:
         """Remove a manifest, after that was written down."""
         await self._before(digest, lines.delete(digest))
-        was_there = await self._store.delete(digest)
-        self._notes.after(lines.done(digest))
-        return was_there
+        with self._noting(digest):
+            return await self._store.delete(digest)
 
     async def has_blob(self, blob: Descriptor) -> bool:
         """Whether a blob of this digest is there."""
@@ -114,6 +115,17 @@ class JournaledStore:
     async def aclose(self) -> None:
         """Release connections."""
         await self._store.aclose()
+
+    @contextmanager
+    def _noting(self, target: Digest | Tag) -> Iterator[None]:
+        """Note that a write was confirmed, or was refused for certain."""
+        try:
+            yield
+        except RegistryError as error:
+            if error.is_refusal:
+                self._notes.after(lines.refused(target))
+            raise
+        self._notes.after(lines.done(target))
 
     async def _before(self, target: Digest | Tag, line: Mapping[str, object]) -> None:
         """Write a line down; once we are to stop, begin nothing.

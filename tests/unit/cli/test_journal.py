@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyarch.cli import journal, journal_lines
 from anyarch.cli.interrupt import StoppedError
-from anyarch.errors import RegistryUnavailableError
+from anyarch.errors import DeniedError, ImmutableTagError, RegistryError, RegistryUnavailableError
 from anyarch.oci.digest import Digest
 from anyarch.oci.reference import Tag
 from anyarch.release.history import history_tag
@@ -140,7 +140,7 @@ async def test_after_a_kill_the_next_run_tells_what_was_done_and_what_it_finishe
             f"begun, and not confirmed: latest (was {OLD.digest})",
             "as they were: stable",
             "this run looks at everything again and finishes: 1.4.2, latest",
-            "it does not finish stable: they are not among its tags",
+            "it does not move stable, which is not among its tags",
         ]
     _, told = begun()
     assert told == [], "it is told once"
@@ -195,6 +195,43 @@ async def test_what_ended_by_an_error_is_told_if_it_had_written() -> None:
     assert "1.4.2 (new)" in told[1]
 
 
+def told_after(tag: Tag, error: RegistryError) -> list[str]:
+    """What the next run, which moves other tags, tells after a merge that could not write one."""
+
+    async def merged(opened: Journal) -> None:
+        store, records = await three_builds()
+        store.plant(LATEST, OLD.manifest)
+        store.hook = fail_once("put", str(tag), error)
+        await merge(opened.over(store), records, tags=[FIXED, LATEST])
+
+    opened, _ = begun()
+    with pytest.raises(type(error)), opened:
+        anyio.run(merged, opened)
+    again, told = begun([STABLE])
+    again.close("done")
+    return told
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(ImmutableTagError("it is there"), id="an immutable tag"),
+        pytest.param(DeniedError("not allowed"), id="denied"),
+    ],
+)
+def test_a_tag_that_was_refused_before_any_moved_is_no_news_for_the_next_run(error: RegistryError) -> None:
+    assert told_after(FIXED, error) == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_tag_that_was_refused_after_others_had_moved_is_told_as_refused() -> None:
+    _, *lines = told_after(LATEST, ImmutableTagError("it is there"))
+    written, *others = (line.strip() for line in lines)
+    assert written.endswith("1.4.2 (new)")
+    assert others == ["refused: latest", "this run looks at everything again"]
+
+
 @pytest.mark.usefixtures("folder")
 @pytest.mark.anyio
 async def test_once_stopped_no_write_begins() -> None:
@@ -229,7 +266,7 @@ async def test_what_was_deleted_is_told_as_that() -> None:
         assert told[1:] == [
             f"  deleted: {gone}",
             f"  begun, and not confirmed: {left}",
-            "  this run looks at everything again and finishes",
+            "  this run looks at everything again and finishes what is left",
         ]
 
 
