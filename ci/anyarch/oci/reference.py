@@ -15,6 +15,7 @@ from anyarch.oci.digest import Digest
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _DOMAIN_PART: Final = r"(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
 _HOST: Final = rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?"
+_HOST_ALONE: Final = re.compile(_HOST, re.ASCII)
 _REPOSITORY: Final = re.compile(rf"(?:(?P<host>{_HOST})/)?(?P<path>{_COMPONENT}(?:/{_COMPONENT})*)", re.ASCII)
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}", re.ASCII)
 _NAME_MAX_CHARACTERS: Final = 255
@@ -59,8 +60,14 @@ class Repository:
         """Read ``[host/]path`` with no tag or digest.
 
         Raises:
-            UsageError: not a repository name; upper-case letters and a tag are named as the cause.
+            UsageError: not a repository name; upper-case letters and a tag are named as the cause. Or a
+                host alone, which Docker would take for one of Docker Hub's official images.
         """
+        if _is_host(text.rstrip("/")):
+            raise UsageError(
+                f"{text[:160]!r} names a registry, but no repository in it",
+                hint=f"write {text.rstrip('/')[:160]}/PATH, for example {text.rstrip('/')[:160]}/team/app",
+            )
         host, path = _split_host(text)
         match = _REPOSITORY.fullmatch(f"{host}/{path}")
         if match is None or match["host"] != host or len(text) > _NAME_MAX_CHARACTERS:
@@ -111,6 +118,12 @@ class Reference:
     def __str__(self) -> str:
         mark = "@" if isinstance(self.target, Digest) else ":"
         return f"{self.repository}{mark}{self.target}"
+
+
+def _is_host(text: str) -> bool:
+    """Whether this is a registry's name with nothing behind it; ``app:1`` is a repository with a tag."""
+    named = text == "localhost" or "." in text or text.startswith(("[", "localhost:"))
+    return named and _HOST_ALONE.fullmatch(text) is not None
 
 
 def _split_host(text: str) -> tuple[str, str]:

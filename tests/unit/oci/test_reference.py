@@ -71,6 +71,33 @@ def test_what_is_no_repository_is_refused_with_the_reason(text: str, says: str) 
 
 
 @pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        pytest.param("ghcr.io", "ghcr.io", id="a registry"),
+        pytest.param("ghcr.io/", "ghcr.io", id="a registry and a slash"),
+        pytest.param(
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+            id="ECR",
+        ),
+        pytest.param("registry.example.com:5000", "registry.example.com:5000", id="a port"),
+        pytest.param("localhost", "localhost", id="localhost"),
+        pytest.param("localhost:5000", "localhost:5000", id="localhost and a port"),
+        pytest.param("[::1]:5000", "[::1]:5000", id="an IPv6 address"),
+    ],
+)
+def test_a_registry_without_a_repository_is_none_of_docker_hubs(text: str, named: str) -> None:
+    with pytest.raises(UsageError, match="names a registry, but no repository in it") as caught:
+        Repository.parse(text)
+    assert f"write {named}/PATH" in caught.value.hint
+
+
+def test_a_registry_with_a_tag_and_no_repository_is_refused_too() -> None:
+    with pytest.raises(UsageError, match=r"'ghcr\.io' names a registry, but no repository in it"):
+        Reference.parse("ghcr.io:1.4.2")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         pytest.param("", id="empty"),
