@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from anyarch.cli.output import note
 from anyarch.errors import UsageError
-from anyarch.release.tags.context import Context
+from anyarch.release.tags.context import SHORT_SHA_LENGTH, SHORT_SHA_MIN, Context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from anyarch.cli.checkout import Checkout
 
 SOURCE_DATE_VARIABLE: Final = "SOURCE_DATE_EPOCH"
+SHORT_SHA_VARIABLE: Final = "DOCKER_METADATA_SHORT_SHA_LENGTH"
 _KINDS: Final = ("refs/heads/", "refs/tags/", "refs/pull/")
 _DATE_MAX_SECONDS: Final = 253_402_300_799  # the end of the year 9999
 
@@ -32,7 +33,7 @@ def tag_context(
         now: The moment of the run.
 
     Raises:
-        UsageError: the ref or ``SOURCE_DATE_EPOCH`` cannot be understood.
+        UsageError: the ref, ``SOURCE_DATE_EPOCH`` or the length of a short commit cannot be understood.
         FileProblemError: the file with GitHub's event cannot be read.
     """
     from anyarch.github.event import context_from_environ  # noqa: PLC0415  merge and verify need none
@@ -46,12 +47,13 @@ def tag_context(
             now=now,
             ref=wanted or _ref_of(checkout, commit),
             sha=commit,
-            default_branch=checkout.default_branch(),
             source=checkout.source(),
         )
     return replace(
         found,
         ref=wanted or found.ref,
+        default_branch=found.default_branch or checkout.default_branch(),
+        short_sha_length=_short_sha_length(environ.get(SHORT_SHA_VARIABLE, "")),
         commit_date=(checkout.commit_date() if commit else None) or found.commit_date,
         source_date=_source_date(environ.get(SOURCE_DATE_VARIABLE, "")),
     )
@@ -78,6 +80,18 @@ def _ref_of(checkout: Checkout, commit: str) -> str:
             f"no branch is checked out, and {', '.join(tags)} are at this commit: --ref says which one counts"
         )
     return ref
+
+
+def _short_sha_length(text: str) -> int:
+    """docker/metadata-action's variable; a length beyond that of a commit id is the whole of it."""
+    if not text:
+        return SHORT_SHA_LENGTH
+    if not text.isascii() or not text.isdigit() or len(text) > 4 or int(text) < SHORT_SHA_MIN:
+        raise UsageError(
+            f"{SHORT_SHA_VARIABLE} is {text[:80]!r}: expected a number from {SHORT_SHA_MIN} up",
+            hint=f"unset it to have {SHORT_SHA_LENGTH} characters",
+        )
+    return int(text)
 
 
 def _source_date(text: str) -> datetime | None:

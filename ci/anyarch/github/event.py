@@ -13,6 +13,7 @@ from anyarch.release.tags.context import Context
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+HEAD_VARIABLE: Final = "DOCKER_METADATA_PR_HEAD_SHA"  # docker/metadata-action's, read as it reads it
 EVENT_MAX_BYTES: Final = 32 * 1024 * 1024  # GitHub sends no payload beyond 25 MB
 
 
@@ -36,13 +37,15 @@ def context_from_environ(environ: Mapping[str, str], *, now: datetime) -> Contex
     if event == "pull_request_target" and (number := payload.get("number")):
         # Here GITHUB_REF is the branch that the pull request goes to.
         ref = f"refs/pull/{number}/merge"
+    if "pull_request" in event and "true" in environ.get(HEAD_VARIABLE, "").lower():
+        sha = _text(payload, "pull_request", "head", "sha") or sha
     server, repository = environ.get("GITHUB_SERVER_URL", ""), environ.get("GITHUB_REPOSITORY", "")
     return Context(
         now=now,
         event=event,
         ref=ref,
         sha=sha,
-        default_branch=_text(payload, "repository", "default_branch"),
+        default_branch=_default_branch(payload, event, ref),
         base_ref=_base_ref(payload, ref),
         commit_date=_commit_date(payload, sha),
         source=f"{server}/{repository}" if server and repository else "",
@@ -68,6 +71,12 @@ def _payload(path: str) -> dict[str, object]:
             path=path,
         ) from error
     return cast("dict[str, object]", read) if isinstance(read, dict) else {}
+
+
+def _default_branch(payload: Mapping[str, object], event: str, ref: str) -> str:
+    """A schedule's event names no repository, but is always about the default branch."""
+    scheduled = ref.removeprefix("refs/heads/") if event == "schedule" else ""
+    return _text(payload, "repository", "default_branch") or scheduled
 
 
 def _base_ref(payload: Mapping[str, object], ref: str) -> str:

@@ -14,7 +14,6 @@ from anyarch.errors import ConfigError
 from anyarch.release import marks
 from anyarch.release.fields import TEXT_MAX_CHARACTERS
 from anyarch.release.tags.expansion import expand
-from anyarch.release.tags.rules import SHORT_SHA_LENGTH
 from anyarch.release.tags.template import GLOBALS, Template
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def described(
     build = config.build
     if context is None:
         return build
-    length = config.tags.short_sha_length if config.tags else SHORT_SHA_LENGTH
+    length = config.tags.short_sha_length if config.tags else None
 
     def written(values: Mapping[str, str]) -> dict[str, str]:
         texts = {name: Template.parse(value, names=GLOBALS) for name, value in values.items()}

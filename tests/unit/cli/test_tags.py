@@ -188,6 +188,38 @@ def test_an_odd_source_date_is_refused(app: Path, text: str) -> None:
         tag_context(Checkout(app, {"PATH": PATH}), {"SOURCE_DATE_EPOCH": text})
 
 
+@pytest.mark.parametrize("text", ["many", "3", "-7", "12.0", "²", "1" * 30])
+def test_an_odd_length_of_a_short_commit_is_refused(app: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="DOCKER_METADATA_SHORT_SHA_LENGTH is"):
+        tag_context(Checkout(app, {"PATH": PATH}), {"DOCKER_METADATA_SHORT_SHA_LENGTH": text})
+
+
+@pytest.mark.parametrize("place", ["a laptop", "a workflow"])
+def test_the_actions_variable_says_how_long_a_short_commit_is_where_the_file_does_not(
+    app: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    labels = '[build.labels]\n"com.example.commit" = "{{sha}}"\n'
+    (app / "anyarch.toml").write_text(f"{RULES}{labels}")
+    monkeypatch.setenv("DOCKER_METADATA_SHORT_SHA_LENGTH", "12")
+    if place == "a workflow":
+        in_a_workflow(monkeypatch, app, "refs/heads/main")
+    sha = git(app, "rev-parse", "HEAD")
+    plan = planned(app)
+    assert plan.tags[-1] == f"sha-{sha[:12]}"
+    assert plan.build.labels["com.example.commit"] == sha[:12]
+    (app / "anyarch.toml").write_text(f"{RULES}short-sha-length = 9\n{labels}")
+    plan = planned(app)
+    assert (plan.tags[-1], plan.build.labels["com.example.commit"]) == (f"sha-{sha[:9]}", sha[:9])
+
+
+def test_an_event_that_names_no_default_branch_leaves_it_to_git(
+    app: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_a_workflow(monkeypatch, app, "refs/heads/main")
+    (app.parent / "event.json").write_text("{}")
+    assert planned(app).tags[:2] == ("main", "edge")
+
+
 def test_source_date_epoch_is_read(app: Path) -> None:
     found = tag_context(Checkout(app, {"PATH": PATH}), {"SOURCE_DATE_EPOCH": "0"})
     assert found.source_date == datetime(1970, 1, 1, tzinfo=UTC)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SHA = "860c1904a1ce19322e91ac35af1ab07466440c37"
-REPOSITORY = {"repository": {"default_branch": "main", "private": False}}
+HEAD: dict[str, object] = {"pull_request": {"head": {"sha": "a" * 40}}}
+REPOSITORY: dict[str, object] = {"repository": {"default_branch": "main", "private": False}}
 
 
 def environ(event: str, ref: str, **more: str) -> dict[str, str]:
@@ -74,6 +75,41 @@ def test_a_target_pull_request_is_one_too_though_its_ref_is_a_branch(tmp_path: P
 def test_a_pushed_tag_tells_its_branch_where_github_does(tmp_path: Path) -> None:
     found = context(tmp_path, "push", "refs/tags/v1", {**REPOSITORY, "base_ref": "refs/heads/main"})
     assert (found.tag, found.base_ref) == ("v1", "main")
+
+
+@pytest.mark.parametrize(
+    ("event", "known", "expected"),
+    [
+        pytest.param("schedule", {}, "trunk", id="a schedule runs on the default branch"),
+        pytest.param("schedule", REPOSITORY, "main", id="the event counts more"),
+        pytest.param("push", {}, "", id="a push may be of any branch"),
+    ],
+)
+def test_the_default_branch(tmp_path: Path, event: str, known: dict[str, object], expected: str) -> None:
+    found = context(tmp_path, event, "refs/heads/trunk", {"schedule": "*/10 * * * *", **known})
+    assert found.default_branch == expected
+
+
+@pytest.mark.parametrize(
+    ("event", "word", "payload", "expected"),
+    [
+        pytest.param("pull_request", "true", HEAD, "a" * 40, id="asked for"),
+        pytest.param("pull_request_target", "True", HEAD, "a" * 40, id="of a target"),
+        pytest.param("pull_request", "", HEAD, SHA, id="not asked for"),
+        pytest.param("pull_request", "false", HEAD, SHA, id="not wanted"),
+        pytest.param("pull_request", "true", {}, SHA, id="not known"),
+        pytest.param("push", "true", HEAD, SHA, id="no pull request"),
+    ],
+)
+def test_the_head_of_a_pull_request_is_its_commit_where_the_actions_variable_says_so(
+    tmp_path: Path, event: str, word: str, payload: dict[str, object], expected: str
+) -> None:
+    path = tmp_path / "event.json"
+    path.write_text(json.dumps({"number": 7, **payload}))
+    told = {"GITHUB_EVENT_PATH": str(path), "DOCKER_METADATA_PR_HEAD_SHA": word}
+    found = context_from_environ(environ(event, "refs/pull/7/merge", **told), now=NOW)
+    assert found is not None
+    assert found.sha == expected
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import datetime
 
+SHORT_SHA_LENGTH: Final = 7
+SHORT_SHA_MIN: Final = 4  # what git itself allows
 _BRANCHES: Final = "refs/heads/"
 _TAGS: Final = "refs/tags/"
 _PULLS: Final = "refs/pull/"
@@ -27,6 +29,7 @@ class Context:
         commit_date: When the commit was made, with a time zone.
         source_date: ``SOURCE_DATE_EPOCH``, which says what an image's date is to be.
         source: The repository's address, ``https://…``.
+        short_sha_length: How many characters a short commit id has where the rules say nothing.
     """
 
     now: datetime
@@ -38,6 +41,7 @@ class Context:
     commit_date: datetime | None = None
     source_date: datetime | None = None
     source: str = ""
+    short_sha_length: int = SHORT_SHA_LENGTH
 
     @property
     def branch(self) -> str:

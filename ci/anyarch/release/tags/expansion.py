@@ -17,14 +17,14 @@ _ON_DEFAULT_BRANCH: Final = ("create", "discussion", "issues", "schedule")
 _WORDS: Final = {True: "true", False: "false"}
 
 
-def expand(template: Template, context: Context, short_sha_length: int) -> str:
+def expand(template: Template, context: Context, short_sha_length: int | None) -> str:
     """Write a text with the values that its expressions have in this context."""
     return template.render(partial(_value, context=context, short_sha_length=short_sha_length))
 
 
-def short_sha(context: Context, length: int) -> str:
-    """The first characters of the commit id."""
-    return context.sha[:length]
+def short_sha(context: Context, length: int | None) -> str:
+    """The first characters of the commit id; with no length as many as the context has."""
+    return context.sha[: length or context.short_sha_length]
 
 
 def is_default_branch(context: Context) -> bool:
@@ -36,7 +36,7 @@ def is_default_branch(context: Context) -> bool:
     return any(word in context.event for word in _ON_DEFAULT_BRANCH)
 
 
-def _value(expression: Expression, *, context: Context, short_sha_length: int) -> str:
+def _value(expression: Expression, *, context: Context, short_sha_length: int | None) -> str:
     if expression.name in DATES:
         of_commit = context.commit_date if expression.name == "commit_date" else None
         return format_date(of_commit or context.now, expression.format, zone=expression.zone)

@@ -22,8 +22,6 @@ from anyarch.release.tags.versions import VERSION_NAMES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SHORT_SHA_LENGTH: Final = 7
-SHORT_SHA_MIN: Final = 4  # what git itself allows
 SHORT_SHA_MAX: Final = 64  # a whole commit id of SHA-256
 RULES_MAX: Final = 200
 
@@ -102,11 +100,14 @@ class Rule:
 
 @dataclass(frozen=True, kw_only=True)
 class TagRules:
-    """All rules in the order in which they count, and what holds for every tag."""
+    """All rules in the order in which they count, and what holds for every tag.
+
+    ``short_sha_length`` None: the context's.
+    """
 
     rules: tuple[Rule, ...]
     flavor: Flavor = field(default_factory=Flavor)
-    short_sha_length: int = SHORT_SHA_LENGTH
+    short_sha_length: int | None = None
 
 
 def parse_rules(lines: Sequence[Line], problems: list[str]) -> tuple[Rule, ...]:

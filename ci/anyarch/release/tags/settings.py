@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from anyarch.release.tags.context import SHORT_SHA_MIN
 from anyarch.release.tags.flavor import parse_flavor
 from anyarch.release.tags.lines import Line, block, entries
 from anyarch.release.tags.rules import (
     RULES_MAX,
-    SHORT_SHA_LENGTH,
     SHORT_SHA_MAX,
-    SHORT_SHA_MIN,
     TagRules,
     parse_rules,
 )
@@ -28,7 +27,7 @@ def read_tag_rules(fields: Fields) -> TagRules:
     rules = TagRules(
         rules=parse_rules(lines, fields.problems),
         flavor=parse_flavor(_lines(fields, "flavor"), fields.problems),
-        short_sha_length=length or SHORT_SHA_LENGTH,
+        short_sha_length=length,
     )
     fields.end()
     return rules
