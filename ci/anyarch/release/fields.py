@@ -214,6 +214,11 @@ def _shown(value: object) -> str:
     return _WORDS.get(type(value), "something else")
 
 
+def quoted(text: str) -> str:
+    """The user's words in quotes, as they were written: a backslash is one."""
+    return "'" + "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[:160]) + "'"
+
+
 def nearest(key: str, known: Collection[str]) -> str | None:
     """The known word that comes closest to one that is not."""
     import difflib  # noqa: PLC0415  only a mistake needs it

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from anyarch.errors import ConfigError, UsageError
 from anyarch.oci.reference import Tag
+from anyarch.release.fields import quoted
 from anyarch.release.tags.expansion import expand, short_sha
 from anyarch.release.tags.rules import Rule, RuleType, TagRules
 from anyarch.release.tags.versions import Version, read_pep440, read_semver
@@ -51,10 +52,11 @@ class Tags:
 
 @dataclass(frozen=True, slots=True)
 class _Value:
-    """What a rule found, and whether it is a release that ``latest`` may point at."""
+    """What a rule found, whether it is a release that ``latest`` may point at, and what is odd about it."""
 
     text: str
     latest: bool = False
+    odd: str = ""
 
 
 def compute_tags(rules: TagRules, context: Context) -> Tags:
@@ -74,7 +76,7 @@ def compute_tags(rules: TagRules, context: Context) -> Tags:
             latest = found.latest
         tag = _tag(rule.where, rule.text, found.text)
         twice = any(each.tag == tag for each in outcomes)
-        outcomes.append(Outcome(rule=rule, tag=tag, reason="there already" if twice else ""))
+        outcomes.append(Outcome(rule=rule, tag=tag, reason="there already" if twice else found.odd))
     if rules.flavor.latest != "auto" and latest is not None:
         latest = rules.flavor.latest == "true"
     if latest:
@@ -91,7 +93,7 @@ def _apply(rule: Rule, rules: TagRules, context: Context) -> _Value | str:
 
     enabled = expanded(rule.enable)
     if enabled not in {"true", "false"}:
-        raise ConfigError(f"{rule.where} {rule.text!r}: enable is {enabled!r}; expected true or false")
+        raise ConfigError(f"{rule.where} {quoted(rule.text)}: enable is {enabled!r}; expected true or false")
     if enabled == "false":
         return _disabled(rule, context)
     found = _FINDERS[rule.type](rule, rules, context)
@@ -100,7 +102,7 @@ def _apply(rule: Rule, rules: TagRules, context: Context) -> _Value | str:
     prefix = rules.flavor.prefix if rule.prefix is None else rule.prefix
     suffix = rules.flavor.suffix if rule.suffix is None else rule.suffix
     text = f"{expanded(prefix)}{found.text}{expanded(suffix)}"
-    return _Value(text, found.latest) if text else "its value is empty"
+    return replace(found, text=text) if text else "its value is empty"
 
 
 def _disabled(rule: Rule, context: Context) -> str:
@@ -131,15 +133,18 @@ def _version(
     text = _value_or_tag(rule, rules, context)
     if text is None:
         return _not_a("git tag", context)
-    if rule.matcher is not None and (groups := rule.matcher.match(text)):
-        text = groups[1] or ""
+    odd = ""
+    if rule.matcher is not None:
+        groups = rule.matcher.match(text)
+        odd = "" if groups else f"match= does not match {quoted(text)}, so all of it counts"
+        text = (groups[1] or "") if groups else text
     text = text.replace("/", "-")
     version = read(text)
     if version is None:
-        return f"{text[:160]!r} is not a valid {rule.type} version"
+        return f"{quoted(text)} is not a valid {rule.type} version{f': {odd}' if odd else ''}"
     if version.is_final:
-        return _Value(rule.pattern.render(lambda each: version.value(each.name)), latest=True)
-    return _Value(version.raw if rule.pattern.is_only("raw") else version.text)
+        return _Value(rule.pattern.render(lambda each: version.value(each.name)), latest=True, odd=odd)
+    return _Value(version.raw if rule.pattern.is_only("raw") else version.text, odd=odd)
 
 
 def _match(rule: Rule, rules: TagRules, context: Context) -> _Value | str:
@@ -149,7 +154,7 @@ def _match(rule: Rule, rules: TagRules, context: Context) -> _Value | str:
     assert rule.matcher is not None  # noqa: S101  parse_rules gives every such rule one
     groups = rule.matcher.match(text)
     if not groups:
-        return f"the pattern does not match {text[:160]!r}"
+        return f"the pattern does not match {quoted(text)}"
     found = groups[rule.group] if rule.group < len(groups) else None
     if found is None:
         return f"there is no group {rule.group} in the match"
@@ -225,6 +230,6 @@ def _tag(where: str, rule: str, text: str) -> str:
         return str(Tag.parse(name))
     except UsageError as error:
         raise ConfigError(
-            f"{where} {rule!r} gives {name[:160]!r}, which is no tag",
+            f"{where} {quoted(rule)} gives {name[:160]!r}, which is no tag",
             hint=f"{error.hint}; prefix=… may help",
         ) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from anyarch.errors import UsageError
+from anyarch.release.fields import quoted
 
 _WITH_FLAGS: Final = re.compile(r"/(.+)/(.*)", re.DOTALL)
 _FLAGS: Final = {"i": re.IGNORECASE, "m": re.MULTILINE, "s": re.DOTALL, "g": 0, "u": 0}
@@ -33,7 +34,7 @@ class Matcher:
         body, letters = found.groups() if found else (text, "")
         if unknown := set(letters) - set(_FLAGS):
             raise UsageError(
-                f"{text[:160]!r}: unknown flag {min(unknown)!r}; expected some of {', '.join(_FLAGS)}"
+                f"{quoted(text)}: unknown flag {min(unknown)!r}; expected some of {', '.join(_FLAGS)}"
             )
         written = _NAMED_REFERENCE.sub(r"(?P=\1)", _NAMED_GROUP.sub("(?P<", body))
         # \d, \w and \b are ASCII's in JavaScript.
@@ -45,7 +46,7 @@ class Matcher:
                 warnings.simplefilter("ignore", FutureWarning)
                 return cls(re.compile(written, kind), all_matches="g" in letters)
         except (re.error, RecursionError, OverflowError) as error:
-            raise UsageError(f"{text[:160]!r} is not a regular expression: {error}") from error
+            raise UsageError(f"{quoted(text)} is not a regular expression: {error}") from error
 
     @property
     def groups(self) -> int:

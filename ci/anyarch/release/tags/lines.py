@@ -6,6 +6,8 @@ import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from anyarch.release.fields import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -22,18 +24,19 @@ class Line:
     def problem(self, error: UsageError) -> str:
         """What is wrong with this line."""
         hint = f" ({error.hint})" if error.hint else ""
-        return f"{self.where} {self.text[:160]!r}: {error.what}{hint}"
+        return f"{self.where} {quoted(self.text)}: {error.what}{hint}"
 
 
 def block(text: str, *, where: str) -> list[Line]:
     """The lines of a pasted block, without empty ones and comments.
 
-    GitHub's toolkit reads a block as CSV once, before each line is read as CSV on its own: a value with a
-    comma needs its quotes doubled there. So do we.
+    Docker's toolkit reads a block as CSV once, before each line is read as CSV on its own: a whole line in
+    quotes is one field, and so is an attribute. Quotes around a comma, which the toolkit forgets after the
+    first time, stay.
     """
     stripped = [line.strip() for line in text.splitlines()]
     return [
-        Line(",".join(_fields(line)), f"{where} line {number}")
+        Line(_unquoted(line), f"{where} line {number}")
         for number, line in enumerate(stripped, 1)
         if line and not line.startswith("#")
     ]
@@ -54,6 +57,14 @@ def attributes(text: str) -> list[tuple[str, str]]:
         else:
             read.append(("", field.strip()))
     return read
+
+
+def _unquoted(line: str) -> str:
+    """What reading a line as CSV once leaves of it."""
+    fields = _fields(line)
+    if len(fields) < 2:
+        return "".join(fields)
+    return ",".join(f'"{each}"' if "," in each and '"' not in each else each for each in fields)
 
 
 def _fields(line: str) -> list[str]:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from anyarch.errors import UsageError
-from anyarch.release.fields import nearest
+from anyarch.release.fields import nearest, quoted
 from anyarch.release.tags.expressions import Matcher
 from anyarch.release.tags.flavor import Flavor
 from anyarch.release.tags.lines import Line, attributes
@@ -73,6 +73,7 @@ _PATTERN_NAMES: Final = {
     RuleType.SEMVER: VERSION_NAMES,
     RuleType.PEP440: VERSION_NAMES,
 }
+_COMMA: Final = 'a comma in a value needs quotes around the whole attribute: "pattern=a,b"'
 _PRIORITY: Final = re.compile(r"[+-]?\d{1,9}", re.ASCII)
 _GROUP: Final = re.compile(r"\d{1,3}", re.ASCII)
 _DEFAULTS: Final = ("type=schedule", "type=ref,event=branch", "type=ref,event=tag", "type=ref,event=pr")
@@ -180,11 +181,11 @@ def _check_keys(kind: RuleType, given: Mapping[str, str], bare: Sequence[str]) -
     if bare and kind is not RuleType.RAW:
         near = nearest(bare[0], known)
         raise UsageError(
-            f"{bare[0]!r} is no attribute: expected name=value",
-            hint=f"did you mean {near}=…?" if near else 'a comma in a value needs quotes: "pattern=a,b"',
+            f"{quoted(bare[0])} is no attribute: expected name=value",
+            hint=f"did you mean {near}=…?" if near else _COMMA,
         )
     if len(bare) > 1 or (bare and "value" in given):
-        raise UsageError("more than one value", hint="one tag a line")
+        raise UsageError("more than one value", hint=f"one tag a line; {_COMMA}")
 
 
 def _priority(given: Mapping[str, str], kind: RuleType) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from anyarch.errors import UsageError
-from anyarch.release.fields import nearest
+from anyarch.release.fields import nearest, quoted
 from anyarch.release.tags.dates import time_zone
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Template:
         """
         if "${{" in text:
             raise UsageError(
-                f"{text[:160]!r}: only GitHub evaluates ${{{{ … }}}}, before an action sees it",
+                f"{quoted(text)}: only GitHub evaluates ${{{{ … }}}}, before an action sees it",
                 hint="docs/tags.md says what to write instead, such as {{is_default_branch}} or type=match",
             )
         parts: list[str | Expression] = []
@@ -83,7 +83,7 @@ class Template:
             end = found.end()
         rest = text[end:]
         if "{{" in rest:
-            raise UsageError(f"{text[:160]!r}: a {{{{ is not closed")
+            raise UsageError(f"{quoted(text)}: a {{{{ is not closed")
         return cls(tuple(part for part in (*parts, rest) if part))
 
     @property
@@ -127,6 +127,12 @@ def _expression(found: re.Match[str], names: Collection[str]) -> Expression:
     unescaped, escaped = found.groups()
     body = escaped if unescaped is None else unescaped
     read = _BODY.fullmatch(body.removeprefix("&").strip())
+    word = body.partition(" ")[0]
+    if read is None and word in DATES & set(names):
+        raise UsageError(
+            f"{found[0][:80]}: format and time zone stand in quotes",
+            hint=f"for example {{{{{word} 'YYYYMMDD'}}}} or {{{{{word} 'YYYYMMDD' tz='Europe/Paris'}}}}",
+        )
     name = read["name"] if read else body
     if read is None or name not in names:
         near = None if name in GLOBALS else nearest(name, names)

@@ -207,3 +207,30 @@ def test_a_short_commit_may_be_longer() -> None:
 def test_without_a_commit_date_it_is_now() -> None:
     rule = "x{{commit_date 'YYYY'}}"
     assert tags(rule, happened("refs/heads/x", commit_date=None)) == ["x2020"]
+
+
+@pytest.mark.parametrize("kind", ["semver", "pep440"])
+def test_a_match_that_does_not_match_leaves_the_whole_tag_and_says_so(kind: str) -> None:
+    rule = f"type={kind},pattern={{{{version}}}},match=app-(.*)$"
+    found = computed(rule, happened("refs/tags/1.2.3")).outcomes[0]
+    assert (found.tag, found.reason) == ("1.2.3", "match= does not match '1.2.3', so all of it counts")
+    other = computed(rule, happened("refs/tags/v1x")).outcomes[0]
+    assert (other.tag, other.reason) == (
+        None,
+        f"'v1x' is not a valid {kind} version: match= does not match 'v1x', so all of it counts",
+    )
+    assert computed(rule, happened("refs/tags/app-1.2.3")).outcomes[0].reason == ""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "said"),
+    [
+        pytest.param("app-(.*)$,group=1", "the pattern does not match 'v1.2.3'", id="no match"),
+        pytest.param("v(x)?,group=1", "there is no group 1 in the match", id="a group that took no part"),
+        pytest.param("v(.*),group=2", "there is no group 2 in the match", id="no such group"),
+        pytest.param("v(x*),group=1", "its value is empty", id="an empty group"),
+    ],
+)
+def test_a_match_of_nothing_gives_no_tag_and_says_why(pattern: str, said: str) -> None:
+    (found,) = computed(f"type=match,pattern={pattern}", happened("refs/tags/v1.2.3")).outcomes
+    assert (found.tag, found.reason) == (None, said)

@@ -38,6 +38,9 @@ from tests.unit.release.tags.happenings import faults, happened, rules, tags
             "type=semver,pattern={{raw}},match=v", "there is no group in it", id="match without group"
         ),
         pytest.param(r"type=match,pattern=\d{1,3}", "needs quotes", id="a comma in a pattern"),
+        pytest.param(
+            r'type=match,pattern="\d{1,3}"', "quotes around the whole attribute", id="quotes around a value"
+        ),
         pytest.param("a,b", "more than one value", id="two values"),
         pytest.param("type=semver,pattern={{versio}}", "did you mean {{version}}?", id="expression"),
         pytest.param("type=semver,pattern={{branch}}", "known here: major, minor", id="not in a pattern"),
@@ -45,6 +48,9 @@ from tests.unit.release.tags.happenings import faults, happened, rules, tags
         pytest.param("x{{branch", "{{ is not closed", id="open expression"),
         pytest.param("x{{#if a}}", "unknown expression", id="a block of Handlebars"),
         pytest.param("x{{date}}", "no format", id="date without format"),
+        pytest.param("x{{date YYYY}}", "format and time zone stand in quotes", id="format without quotes"),
+        pytest.param("x{{date 'Y' tz=UTC}}", "time zone stand in quotes", id="time zone without quotes"),
+        pytest.param("type=schedule,pattern={{date YYYY}}", "{{date 'YYYYMMDD'}}", id="in a pattern"),
         pytest.param("x{{date 'Y' tz='Mars'}}", "'Mars' is not a time zone", id="time zone"),
         pytest.param("x{{date 'Y' tz='../etc/passwd'}}", "is not a time zone", id="a path for a time zone"),
         pytest.param("x{{date 'Y' zone='UTC'}}", "unknown attribute zone", id="attribute of a date"),
@@ -115,9 +121,29 @@ def test_a_value_may_hold_an_equals_sign() -> None:
     assert tags("type=raw,value=a=b", happened("")) == ["a-b"]
 
 
-def test_a_block_is_read_as_csv_twice_and_a_list_once() -> None:
-    """The first is how GitHub's toolkit does it; quotes that protect a comma are doubled there."""
-    assert tags('"type=raw,""value=a,b"""', happened("")) == ["a-b"]
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(r'type=match,"pattern=^\d{1,3}"', id="an attribute in quotes"),
+        pytest.param(
+            r'"type=match,""pattern=^\d{1,3}"""', id="the whole line in quotes, those inside doubled"
+        ),
+        pytest.param(r'type=match,"""pattern=^\d{1,3}"""', id="an attribute in quotes twice"),
+    ],
+)
+def test_quotes_keep_a_comma_in_a_block(line: str) -> None:
+    """The first as the action's own tests have it; the other two are what it takes in a workflow."""
+    assert tags(line, happened("refs/tags/12345")) == ["123", "latest"]
+
+
+def test_a_rule_is_told_as_it_was_written() -> None:
+    (fault,) = faults(r'type=match,"pattern=(\d{1,3}"')
+    assert fault.startswith(r"""rules line 1 'type=match,"pattern=(\d{1,3}"': '(\d{1,3}' is not a regular""")
+    (fault,) = faults("type=\x1b[31m,\x07")
+    assert fault.isprintable()
+
+
+def test_quotes_keep_a_comma_in_a_list() -> None:
     text = """[tags]\nrules = ['type=match,"pattern=^\\d{1,3}"']"""
     config = parse_config(text, path="anyarch.toml")
     assert config.tags is not None
