@@ -117,7 +117,8 @@ def table(lines: Sequence[Line]) -> list[str]:
             said.append(f"{each.verdict:<7}  {each.name:<{width}}  {each.found}")
             said += [f"{'':<7}  {'':<{width}}  → {each.advice}"] if each.advice else []
     skipped = [each.name for each in lines if each.verdict == "skipped"]
-    return [*said, f"skipped  {', '.join(skipped)}: they need what failed"] if skipped else said
+    needs = "which needs what failed" if len(skipped) == 1 else "which need what failed"
+    return [*said, f"skipped  {', '.join(skipped)}, {needs}"] if skipped else said
 
 
 def _parse(text: str) -> tuple[str, Repository | None, Digest | Tag | None]:

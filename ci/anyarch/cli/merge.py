@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
 
 from cyclopts import Parameter
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from anyarch.oci.store import Store
     from anyarch.oci.write import Brought, Write
     from anyarch.release.assemble import Assembly
+
+TOLD_MIN_BYTES: Final = 1_000_000  # a blob of which people are told when it has come
 
 Format = Literal["text", "json", "github"]
 
@@ -126,7 +128,7 @@ def merge(
 
 
 async def assembled(places: Sequence[Destination], order: Order, access: Access) -> Assembly:
-    """Merge; what is brought is told line by line. A repository is made only when something goes there.
+    """Merge; what is brought is told as it comes. A repository is made only when something goes there.
 
     Args:
         places: The destinations, the first one first.
@@ -147,7 +149,10 @@ async def assembled(places: Sequence[Destination], order: Order, access: Access)
         configured = access.of(target.name).create is not None
         if configured and not dry_run and await access.make_missing(target, target.name):
             output.note(f"created {target.name}")
-        return await bring(source, target, digests, dry_run=dry_run, on_write=on_write)
+        found = await bring(source, target, digests, dry_run=dry_run, on_write=on_write)
+        if found.writes and not dry_run:
+            output.note(summary.brought_line(found.writes, source.name, target.name))
+        return found
 
     first, *also = places
     whole = replace(order, tags=first.tags, also=also)
@@ -155,7 +160,9 @@ async def assembled(places: Sequence[Destination], order: Order, access: Access)
 
 
 def _tell(write: Write) -> None:
-    output.note(summary.write_lines([write])[0])
+    """A blob that took a while; the rest is only counted."""
+    if (write.size or 0) >= TOLD_MIN_BYTES:
+        output.note(summary.write_lines([write])[0])
 
 
 def _with_stores(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from anyarch.cli import output
 from anyarch.registry.ecr_host import EcrHost
+from anyarch.release.prune.age import exactly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,14 +56,14 @@ def lines(done: Pruning, *, older_than: timedelta, pulls: bool = True) -> list[s
         f"kept     {each.digest}  ({each.why or 'its index goes'}): {reason}" for each, reason in done.kept
     ]
     said += [f"gone     {each.digest}  ({each.why}): it is not there any more" for each in done.gone]
-    days = older_than.total_seconds() / 86400
+    age = exactly(older_than)
     if done.young:
         counted = pulls and EcrHost.parse(done.repository.partition("/")[0]) is not None
         since = ", or pulled since; prune's own reads are pulls (--ignore-pulls)" if counted else ""
-        said.append(f"{done.young} more without a tag: needed by nothing, but younger than {days:g} d{since}")
+        said.append(f"{done.young} more without a tag: needed by nothing, but younger than {age}{since}")
     if not done.removed:
         looked = f"{done.tags} tag{'s' if done.tags != 1 else ''} looked at"
-        return [*said, f"{done.repository}: nothing to delete that is older than {days:g} d; {looked}"]
+        return [*said, f"{done.repository}: nothing to delete that is older than {age}; {looked}"]
     return [*said, _sum(done), *(["dry run: nothing was deleted"] if done.dry_run else [])]
 
 

@@ -102,6 +102,15 @@ def write_lines(writes: Sequence[Write]) -> list[str]:
     return lines
 
 
+def brought_line(writes: Sequence[Write], source: str, target: str) -> str:
+    """All that was brought from one place to another, in one line."""
+    manifests = sum(each.action == "put" for each in writes)
+    counts = {"blob": len(writes) - manifests, "manifest": manifests}
+    what = [f"{count} {name}{'s' if count != 1 else ''}" for name, count in counts.items() if count]
+    amount = size(sum(each.size or 0 for each in writes))
+    return f"brought  {' and '.join(what)}, {amount}, from {source} to {target}"
+
+
 def way_back(release: Release | Promotion, *, insecure: Collection[str] = ()) -> list[str]:
     """The tags, what they pointed at before, and the commands that bring them back there."""
     dry = ["dry run: nothing was written"] if release.dry_run else []

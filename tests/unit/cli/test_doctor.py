@@ -56,6 +56,7 @@ def test_what_was_not_looked_at_takes_one_line(
     assert run(["doctor", "registry", f"{registry.host}/shop/api"]) == 40
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("skipped  pull, manifest, push, ")
+    assert last.endswith(", which need what failed")
 
 
 def test_the_source_of_the_credentials_is_named_and_they_are_not_shown(

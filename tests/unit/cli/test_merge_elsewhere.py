@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from anyarch.cli import merge as merging
 from anyarch.cli.main import run
 from anyarch.oci.digest import Digest
 from anyarch.oci.reference import Tag
@@ -51,9 +53,23 @@ def test_references_are_merged_into_another_place(work: Path, capsys: pytest.Cap
     assert run([*words, "--platform", "linux/amd64 linux/arm64"]) == 0
     told = capsys.readouterr()
     assert "linux/amd64" in told.out
-    assert told.err.count("copy ") == 6, "what is brought is told beside the result"
+    assert re.fullmatch(
+        r"brought  6 blobs and 3 manifests, [\d.]+ k?B, from oci:stage to oci:dist\n", told.err
+    )
     assert run(["verify", "oci:dist:1.0", "--platform", "linux/amd64 linux/arm64"]) == 0
     assert (work / "dist" / "blobs" / "sha256" / ATTESTED.digest.hex).exists()
+
+
+def test_a_blob_that_takes_a_while_is_told_when_it_has_come(
+    work: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert work.is_dir()
+    sizes = sorted(layer.size for layer in ARM.manifest.layers)
+    monkeypatch.setattr(merging, "TOLD_MIN_BYTES", sizes[-1])
+    assert run(["merge", "oci:stage:arm", "--to", "oci:dist", "--tag", "1.0"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1].startswith("brought  2 blobs and 1 manifest, ")
+    assert {line.split()[0] for line in told[:-1]} == {"copy", "put"}
 
 
 def test_a_dry_run_shows_the_writes_in_order_and_the_very_bytes(

@@ -17,6 +17,7 @@ from anyarch.registry.layout import LayoutStore
 from anyarch.registry.store import RegistryStore
 from anyarch.release.ledger import Mover
 from anyarch.release.promote import promote
+from anyarch.release.prune.age import exactly, parse_age
 
 from tests.builders import an_image, an_index, upload
 from tests.fake_dagger import a_record
@@ -50,6 +51,19 @@ def registry() -> Iterator[FakeRegistry]:
         anyio.run(fill)
         started.seen.clear()
         yield started
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        pytest.param("1h", "1 h", id="an hour"),
+        pytest.param("36h", "36 h", id="a day and a half"),
+        pytest.param("48h", "2 d", id="hours that are days"),
+        pytest.param("2w", "14 d", id="weeks"),
+    ],
+)
+def test_the_age_is_shown_as_it_was_meant(given: str, shown: str) -> None:
+    assert exactly(parse_age(given)) == shown
 
 
 def held(registry: FakeRegistry) -> set[str]:

@@ -56,6 +56,12 @@ def latest(times: Iterable[datetime | None]) -> datetime | None:
     return max((time for time in times if time is not None), default=None)
 
 
+def exactly(age: timedelta) -> str:
+    """An age that somebody gave: ``36 h`` or ``30 d``."""
+    hours = int(age.total_seconds() // 3600)
+    return f"{hours} h" if hours % 24 else f"{hours // 24} d"
+
+
 def words(age: timedelta) -> str:
     """An age for people: ``5 h`` or ``12 d``."""
     hours = int(age.total_seconds() // 3600)
