@@ -10,6 +10,7 @@ import pytest
 from anyarch import errors
 from anyarch.cli.main import run
 from anyarch.errors import AnyarchError
+from anyarch.registry.ecr_repository import HISTORY_TAGS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -73,3 +74,8 @@ def test_the_table_of_exit_codes_covers_every_error() -> None:
 def test_every_link_to_a_file_resolves(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text())
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_all_pages_except_the_same_tags_from_immutability() -> None:
+    named = [re.findall(r"_anyarch[\w.]*\.\*", path.read_text()) for path in DOCUMENTS]
+    assert {pattern for each in named for pattern in each} == {HISTORY_TAGS}
