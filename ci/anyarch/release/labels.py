@@ -73,7 +73,8 @@ def _checked(name: str, value: str) -> str:
 def standard(context: Context, *, version: str | None, revision: str | None) -> dict[str, str]:
     """What the OCI has names for and a commit tells: on a laptop the same as in a workflow.
 
-    What only GitHub's API knows, description and licence, is the author's to say.
+    What only GitHub knows, description and licence, is the author's to say: no laptop knows it, and whoever
+    edits it there would give the same commit another digest.
     """
     date = context.source_date or context.commit_date
     known = {
