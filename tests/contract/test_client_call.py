@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
-from anyarch.engine.call import PASSWORD_VARIABLE, BuildCall, Layout, Publish, carry_out
+from anyarch.engine.call import BuildCall, carry_out
+from anyarch.engine.ending import PASSWORD_VARIABLE, Layout, Publish
 from anyarch.engine.select import RUNNER_HOST
 from anyarch.engine.urls import parse_engine_url
 from anyarch.errors import (
+    AuthenticationError,
     BuildFailedError,
     BuildTimeoutError,
     EngineDiskFullError,
@@ -73,6 +75,21 @@ async def test_the_client_is_called_as_a_person_would(
         *("publish", "--repository=registry.example.com/app", "--username=robot"),
         *(f"--password=env:{PASSWORD_VARIABLE}", "--insecure", "export", f"--path={tmp_path}/record.json"),
     ]
+
+
+async def test_why_no_other_password_could_be_had_is_told(
+    call: BuildCall, dagger: FakeDagger, tmp_path: Path
+) -> None:
+    """The command runs below the client, which keeps its words to itself."""
+    says = [f"! anyarch.AuthenticationError: the registry does not accept it: {CANARY}"]
+    dagger.plays({ARM: {"says": says, "status": 1}})
+    (tmp_path / "renewal").write_text(f"error: the AWS session has expired: {CANARY}\n  → aws sso login\n")
+    with pytest.raises(AuthenticationError) as failed:
+        await carry_out(call, on_line=ignore)
+    assert "another password could not be had: the AWS session has expired: *** → aws sso login" in str(
+        failed.value
+    )
+    assert "the AWS session has expired: ***" in call.log.read_text()
 
 
 async def test_its_environment_says_which_engine_and_nothing_of_another_session(

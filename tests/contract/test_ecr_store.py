@@ -178,18 +178,6 @@ async def test_a_given_password_that_has_expired_is_an_error_at_once(ecr: FakeEc
     assert len(clock.slept) <= 1
 
 
-async def test_what_docker_login_left_comes_first(ecr: FakeEcr, docker_login: DockerLogin) -> None:
-    left = await api.Account(PRIVATE).credential()
-    docker_login(HOST, left)
-    async with store_in(ecr) as store:
-        await upload(store, IMAGE)
-        assert tokens(ecr) == 1
-        assert passwords_shown(ecr, HOST) == {left.password}
-        ecr.expire_tokens()
-        await upload(store, OTHER)
-    assert tokens(ecr) == 2
-
-
 async def test_two_sets_of_credentials_never_mix(ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
     async with store_in(ecr) as store:
         await upload(store, IMAGE)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +12,8 @@ from anyarch.cli import words
 from anyarch.cli.regular import read_regular
 from anyarch.errors import AuthenticationError, FileProblemError
 from anyarch.oci.reference import Repository, Tag
+from anyarch.registry.aws_settings import usable
+from anyarch.registry.ecr_host import EcrHost
 from anyarch.registry.places import open_stores
 from anyarch.registry.stores import open_store
 from anyarch.release.config import CONFIG_NAME, LAYOUT_PREFIX, Config
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from anyarch.registry.stores import OpenedStore
     from anyarch.release.registries import CreateSettings
 
-# The shortest session that AWS gives lasts a quarter of an hour; a token asked for later is good for longer.
-_GOOD_SECONDS: Final = 15 * 60.0
 _ANY_TAG: Final = Tag("latest")
 # https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutLifecyclePolicy.html
 _POLICY_MIN_CHARACTERS, _POLICY_MAX_CHARACTERS = 100, 30_720
@@ -77,7 +76,7 @@ class Access:
         return cls(
             insecure=words.insecure_hosts(insecure, config.insecure_registries),
             credential=words.credential_from(os.environ),
-            registries=config.registries,
+            registries=_here(config.registries),
             folder=folder,
         )
 
@@ -147,6 +146,14 @@ class Access:
         )
 
 
+def _here(registries: Mapping[str, RegistrySettings]) -> Mapping[str, RegistrySettings]:
+    """What the file says of registries, with the AWS profiles that count on this machine."""
+    return {
+        host: replace(settings, aws_profile=usable(settings.aws_profile, os.environ))
+        for host, settings in registries.items()
+    }
+
+
 def config_in(folder: Path = Path()) -> Config:
     """What a folder's anyarch.toml says; without one, nothing is configured.
 
@@ -196,19 +203,14 @@ async def engine_credential(order: Order) -> Credential | None:
     return found
 
 
-def renewal(order: Order, credential: Credential | None) -> tuple[str, ...]:
-    """The command that prints another password once this one is too old; empty where it lives for ever."""
-    if order.access.credential is not None or credential is None or not credential.expires:
+def renewal(order: Order) -> tuple[str, ...]:
+    """The command that asks AWS for another password once the registry refuses the first; empty elsewhere."""
+    host = Repository.parse(order.plan.destination).host
+    if order.access.credential is not None or EcrHost.parse(host) is None:
         return ()
     # Also an empty profile is named: what is configured where the engine's client runs must not count.
     profile = f"--profile={order.access.of(order.plan.destination).aws_profile}"
-    host = Repository.parse(order.plan.destination).host
     return (sys.executable, "-m", "anyarch", "login", host, profile, "--print")
-
-
-def good_until() -> int:
-    """Until when a password got now is used without another question, Unix time."""
-    return int(time.time() + _GOOD_SECONDS)
 
 
 def new_repository(settings: CreateSettings, folder: Path) -> NewRepository:

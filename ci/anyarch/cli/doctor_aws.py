@@ -17,8 +17,9 @@ from anyarch.cli.project import Project
 from anyarch.errors import UsageError
 from anyarch.oci.reference import Repository
 from anyarch.registry.aws_policy import Job, policy
+from anyarch.registry.aws_settings import usable
 from anyarch.registry.aws_trust import Trust, ids_command, trust_policy
-from anyarch.registry.credentials import source_for
+from anyarch.registry.credentials import left_for
 from anyarch.registry.ecr_host import EcrHost
 from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.registries import RegistrySettings
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from anyarch.release.registries import CreateSettings
 
 _EXAMPLE: Final = "anyarch doctor aws 123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/api"
-_ONLY_AWS: Final = "from AWS credentials"
 
 
 def aws(
@@ -87,7 +87,7 @@ def aws(
         output.say_json(policy(policy_for, where, name))
     else:
         settings = config.registries.get(where.host, RegistrySettings())
-        profile = profile or settings.aws_profile
+        profile = profile or usable(settings.aws_profile, os.environ)
         if lifecycle:
             _propose(where, name, profile)
         else:
@@ -111,7 +111,8 @@ async def _lines(
         path=name,
         profile=profile,
         jobs=jobs,
-        before=_asked_before(where.host, profile),
+        before=words.USERNAME_VARIABLE if os.environ.get(words.USERNAME_VARIABLE) else "",
+        before_machine="" if profile else left_for(where.host),
         create=new_repository(create, folder) if create is not None else None,
     )
     return await examine(AwsDoctor(wanted).checks())
@@ -125,14 +126,6 @@ def _propose(where: EcrHost, name: str, profile: str) -> None:
 
     found = anyio.run(lambda: read_lifecycle(where, name, profile=profile))
     output.say_json(found.proposal())
-
-
-def _asked_before(host: str, profile: str) -> str:
-    """What anyarch uses before it asks AWS."""
-    if os.environ.get(words.USERNAME_VARIABLE):
-        return words.USERNAME_VARIABLE
-    source = "" if profile else source_for(host)
-    return "" if source.startswith(_ONLY_AWS) else source.removeprefix("from ").partition(", else AWS")[0]
 
 
 def _say_trust(trust: Trust, account: str, partition: str) -> None:

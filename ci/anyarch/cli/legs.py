@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 import anyio
 
 from anyarch.cli.project import write_whole
-from anyarch.engine.call import Publish, carry_out
+from anyarch.engine.call import carry_out
+from anyarch.engine.ending import Publish
 from anyarch.errors import AnyarchError, ContentError, FileProblemError, RecordError
 from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Index
 from anyarch.release import marks

@@ -14,6 +14,7 @@ from anyarch.cli import output, words
 from anyarch.cli.access import config_in
 from anyarch.errors import UsageError
 from anyarch.oci.reference import Repository
+from anyarch.registry.aws_settings import usable
 from anyarch.release.config import Config
 from anyarch.release.registries import RegistrySettings
 
@@ -51,7 +52,7 @@ def login(
     # Where a profile is named, nothing of anyarch.toml counts: Amazon's registries always speak TLS.
     config = config_in() if profile is None else Config()
     insecure = words.insecure_hosts(insecure_registry, config.insecure_registries)
-    configured = config.registries.get(host, RegistrySettings()).aws_profile
+    configured = usable(config.registries.get(host, RegistrySettings()).aws_profile, os.environ)
     given = _given(username, password_stdin=password_stdin)
     credential = anyio.run(_checked, host, given, profile or configured, insecure)
     if print_:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from anyarch.cli import journals, recordfiles, summary
-from anyarch.cli.access import check_destination, engine_credential, good_until, renewal
+from anyarch.cli.access import check_destination, engine_credential, renewal
 from anyarch.cli.engines import ready
 from anyarch.cli.legs import Leg, State, build_all
 from anyarch.cli.merge import assembled, ci_run
@@ -18,7 +18,8 @@ from anyarch.cli.orders import Result
 from anyarch.cli.output import note
 from anyarch.cli.progress import display
 from anyarch.cli.shortfall import check
-from anyarch.engine.call import BuildCall, Layout, Publish
+from anyarch.engine.call import BuildCall
+from anyarch.engine.ending import Layout, Publish
 from anyarch.engine.locate import find_module
 from anyarch.errors import FileProblemError, PartialBuildError
 from anyarch.oci.reference import Repository
@@ -160,8 +161,7 @@ class Run:
             record=scratch.absolute() / "record.json",
             username=credential.username if credential else "",
             password=credential.password if credential else "",
-            renewal=renewal(self.order, credential),
-            good_until=good_until(),
+            renewal=renewal(self.order) if credential else (),
             insecure=Repository.parse(destination).host in self.order.access.insecure,
         )
 

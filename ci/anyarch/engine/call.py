@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass, field
-from shlex import join
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 import anyio
 
+from anyarch.engine.ending import PASSWORD_VARIABLE, Publish
 from anyarch.engine.failure import Subject, Transcript, explain
 from anyarch.engine.output import parse_line, plain
 from anyarch.engine.process import child, lines
@@ -24,60 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from anyarch.engine.ending import Layout
     from anyarch.engine.output import Line
     from anyarch.engine.urls import EngineUrl
     from anyarch.oci.platforms import Platform
 
-PASSWORD_VARIABLE: Final = "ANYARCH_REGISTRY_PASSWORD"  # noqa: S105  a name, not a password
+_WORDS_MAX_CHARACTERS: Final = 2000
 _QUIET: Final = {"DAGGER_NO_NAG": "1", "DO_NOT_TRACK": "1", "NO_COLOR": "1"}
 # A client inside a session would join that session's engine instead of the one it is given.
 _NOT_INHERITED: Final = frozenset({"DAGGER_SESSION_PORT", "DAGGER_SESSION_TOKEN", RUNNER_HOST})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publish:
-    """End a build by pushing its image, by digest, and write the record to ``record``.
-
-    ``renewal`` is a command that prints another password: it is asked where the engine wants one after
-    ``good_until`` (Unix time), which is what a build longer than a session needs.
-    """
-
-    repository: str
-    record: Path
-    username: str = ""
-    password: str = field(default="", repr=False)
-    renewal: tuple[str, ...] = ()
-    good_until: int = 0
-    insecure: bool = False
-
-    def words(self) -> list[str]:
-        """The function and its flags. The password is named, not told: arguments are public."""
-        words = ["publish", f"--repository={self.repository}"]
-        if self.username:
-            words += [f"--username={self.username}", f"--password={self._password_source()}"]
-        if self.insecure:
-            words.append("--insecure")
-        return [*words, "export", f"--path={self.record}"]
-
-    def _password_source(self) -> str:
-        """Where the client looks, on this machine, whenever the engine asks it for the password."""
-        if not self.renewal:
-            return f"env:{PASSWORD_VARIABLE}"
-        held = f'printf %s "${PASSWORD_VARIABLE}"'
-        young = f'test "$(date +%s)" -lt {self.good_until}'
-        return f"cmd:if {young}; then {held}; else {join(self.renewal)} 2>/dev/null || {held}; fi"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """End a build by writing its image as an OCI layout to the directory ``path``."""
-
-    path: Path
-    password: str = field(default="", repr=False, init=False)
-
-    def words(self) -> list[str]:
-        """The function and its flags."""
-        return ["layout", "export", f"--path={self.path}"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +79,11 @@ class Call:
     def username(self) -> str:
         """The registry's user; empty if none is needed."""
         return ""
+
+    @property
+    def renewal_words(self) -> Path | None:
+        """Where the command that renews the password leaves its words; None where there is none."""
+        return None
 
     def words(self) -> list[str]:
         """The function and its flags."""
@@ -191,6 +151,11 @@ class BuildCall(Call):
     def password(self) -> str:
         """The registry's password; empty if none is needed."""
         return self.ending.password
+
+    @property
+    def renewal_words(self) -> Path | None:
+        """Where the command that renews the password leaves its words; None for a layout."""
+        return self.ending.renewal_words if isinstance(self.ending, Publish) else None
 
     def words(self) -> list[str]:
         """The function and its flags."""
@@ -268,7 +233,17 @@ async def _follow(request: Call, transcript: Transcript, on_line: Callable[[Line
                 if said > request.output_max_characters:
                     process.kill()  # at once: whoever is not read goes on gathering
                     raise request.flooded()
-            return await process.wait()
+            status = await process.wait()
+            transcript.renewal = veil(plain(_read(request.renewal_words)))
+            log.wrapped.write(transcript.renewal)
+            return status
+
+
+def _read(words: Path | None) -> str:
+    try:
+        return words.read_text(encoding="utf-8", errors="replace")[:_WORDS_MAX_CHARACTERS] if words else ""
+    except OSError:
+        return ""  # it was not asked
 
 
 def _subject(request: Call) -> Subject:

@@ -60,6 +60,7 @@ class Transcript:
     printed: dict[int, deque[str]] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     ended: dict[int, Kind] = field(default_factory=dict)
+    renewal: str = ""  # what a command said that was to print another password
     _why: dict[int, str] = field(default_factory=dict)
 
     def add(self, line: Line) -> None:
@@ -134,6 +135,15 @@ def explain(transcript: Transcript, *, status: int, subject: Subject) -> errors.
         status: Its exit status.
         subject: What was being done.
     """
+    error = _explained(transcript, status, subject)
+    said = " ".join(transcript.renewal.removeprefix("error: ").split())
+    if not said or not isinstance(error, errors.AuthenticationError | errors.DeniedError):
+        return error
+    what = f"{error.what}\n    another password could not be had: {said}"
+    return type(error)(what, hint=error.hint, **error.facts)
+
+
+def _explained(transcript: Transcript, status: int, subject: Subject) -> errors.AnyarchError:
     evidence = list(transcript.evidence())
     ours = _ours(transcript, subject)
     if ours is not None:

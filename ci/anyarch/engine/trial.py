@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from anyarch.engine.call import PASSWORD_VARIABLE, Call
+from anyarch.engine.call import Call
+from anyarch.engine.ending import PASSWORD_VARIABLE
 from anyarch.errors import BuildTimeoutError, CannotRunError, EngineError
 
 if TYPE_CHECKING:

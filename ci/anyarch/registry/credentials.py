@@ -1,4 +1,4 @@
-"""Credentials from where ``docker login`` leaves them: config.json and credential helpers; else from AWS."""
+"""Credentials from where ``docker login`` leaves them, config.json and credential helpers, and from AWS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from anyarch.errors import AuthenticationError, ContentError, DeniedError
 from anyarch.oci import strict_json
-from anyarch.registry import helper_program
+from anyarch.registry import aws_settings, helper_program
 from anyarch.registry.credential import Credential
 from anyarch.registry.ecr_host import EcrHost
 
@@ -29,36 +29,42 @@ _DOCKER_HUB_NAMES: Final = frozenset({"docker.io", "index.docker.io", "registry-
 _HELPER_HAS_NOTHING: Final = b"credentials not found"
 _IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105  a helper's mark, not a secret
 
+# What a registry of Amazon's no longer takes: a file or helper would hand it out again, to an engine, too.
+_refused: set[tuple[str, str]] = set()
+
 
 async def find_credential(
     host: str, refused: Credential | None = None, *, aws_profile: str = ""
 ) -> Credential | None:
     """The credential for a registry, or None: then requests are anonymous.
 
-    What ``docker login`` left comes first, as with every other tool; it is asked of AWS where that is
-    missing or no longer accepted. With ``aws_profile`` only AWS counts.
+    For a registry of Amazon's, AWS comes first wherever it has credentials: what signs the calls of the API
+    is then the same that pushes. What ``docker login`` left counts where there are none, and the machine's
+    own role after that: where there is none, it takes seconds to find out.
 
     Args:
         host: As in a reference.
         refused: What an earlier call gave, and the registry does not accept.
-        aws_profile: The profile to ask AWS with, for a registry of Amazon's.
+        aws_profile: The profile to ask AWS with, for a registry of Amazon's; then only AWS counts.
 
     Raises:
         AuthenticationError: where it should be, it cannot be had.
     """
     where = EcrHost.parse(host)
-    found = None
-    if where is None or not aws_profile:
-        found = await anyio.to_thread.run_sync(credential_for, host)
-    if where is None or (found is not None and found != refused):
+    if where is None:
+        return await anyio.to_thread.run_sync(credential_for, host)
+    if aws_profile or await _aws_has_some(where):
+        given = await _from_aws(where, aws_profile, refused)
+        if given is not None or aws_profile:
+            return given
+    if refused is not None:
+        _refused.add((host, refused.basic))
+    found = await anyio.to_thread.run_sync(credential_for, host)
+    if found is not None and (host, found.basic) not in _refused:
         return found
-    from anyarch.registry import ecr  # noqa: PLC0415  loading the SDK takes a third of a second
-
     try:
-        return await ecr.account(where, profile=aws_profile).credential(refused)
+        return await _from_aws(where, "", refused)
     except (AuthenticationError, DeniedError) as error:
-        if where.is_public and refused is None:
-            return None  # anybody may read there
         if found is None:
             raise
         raise type(error)(
@@ -66,6 +72,29 @@ async def find_credential(
             hint=f"{error.hint}; or log in again: anyarch login {host}",
             **error.facts,
         ) from None
+
+
+async def _aws_has_some(where: EcrHost) -> bool:
+    if not aws_settings.any_set(os.environ):
+        return False
+    from anyarch.registry import ecr  # noqa: PLC0415  loading the SDK takes a third of a second
+
+    account = ecr.account(where)
+    try:
+        return await ecr.within_deadline(account.has_credentials, where)
+    except AuthenticationError:
+        return True  # there are some, which do not do: to go on as somebody else would hide that
+
+
+async def _from_aws(where: EcrHost, profile: str, refused: Credential | None) -> Credential | None:
+    from anyarch.registry import ecr  # noqa: PLC0415  loading the SDK takes a third of a second
+
+    try:
+        return await ecr.account(where, profile=profile).credential(refused)
+    except (AuthenticationError, DeniedError):
+        if where.is_public and refused is None:
+            return None  # anybody may read there
+        raise
 
 
 def credential_for(host: str) -> Credential | None:
@@ -110,8 +139,20 @@ def source_for(host: str, *, aws_profile: str = "") -> str:
     Raises:
         AuthenticationError: the configuration cannot be read.
     """
-    if aws_profile and EcrHost.parse(host) is not None:
+    if EcrHost.parse(host) is None:
+        return f"from {left}" if (left := left_for(host)) else f"none for {host} in {config_path()}"
+    if aws_profile:
         return f"from the AWS profile {aws_profile}, named in anyarch.toml"
+    left = left_for(host)
+    return f"from AWS credentials, else {left}" if left else "from AWS credentials"
+
+
+def left_for(host: str) -> str:
+    """Where ``docker login`` left something for a registry, in words; empty for nowhere.
+
+    Raises:
+        AuthenticationError: the configuration cannot be read.
+    """
     path = config_path()
     config = read_config(path)
     helper = _by_host(config.get("credHelpers"), host) or config.get("credsStore")
@@ -120,9 +161,7 @@ def source_for(host: str, *, aws_profile: str = "") -> str:
         named.append(f"the entry of {host} in {path}")
     if isinstance(_by_host(_environment().get("auths"), host), dict):
         named.append(f"${AUTH_VARIABLE}")
-    if EcrHost.parse(host) is not None:
-        named.append("AWS credentials")
-    return f"from {', else '.join(named)}" if named else f"none for {host} in {path}"
+    return ", else ".join(named)
 
 
 def config_path() -> Path:

@@ -98,8 +98,12 @@ class AwsDoctor:
     async def _get_password(self) -> Line:
         self._token = await self._account().credential()
         found = "AWS gives one, good for 12 h"
-        if self._wanted.before:
-            found += f"; asked only after {self._wanted.before}"
+        before = self._wanted.before
+        if not before and self._wanted.before_machine:
+            own = await anyio.to_thread.run_sync(self._account().has_credentials)
+            before = "" if own else self._wanted.before_machine
+        if before:
+            found += f"; asked only after {before}"
         return Line(name="password", verdict="ok", found=found)
 
     async def _log_in(self) -> Line:

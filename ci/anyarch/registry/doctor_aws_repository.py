@@ -45,6 +45,7 @@ class Wanted:
         profile: An AWS profile; empty for what the environment says.
         jobs: Those that must be possible; none: all are looked at, and those of ``anyarch run`` must be.
         before: What anyarch uses before it asks AWS for a password, in words; empty for nothing.
+        before_machine: The same where AWS has no credentials but the machine's own role.
         create: What anyarch.toml says that a missing repository is made with; None: it is not made.
     """
 
@@ -53,6 +54,7 @@ class Wanted:
     profile: str = ""
     jobs: tuple[Job, ...] = ()
     before: str = ""
+    before_machine: str = ""
     create: NewRepository | None = None
 
 

@@ -45,6 +45,7 @@ _DEADLINE_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 5.0
 _READ_SECONDS: Final = 20.0
 _TRIES: Final = 4
+_MACHINE: Final = "iam-role"  # what the SDK calls the role of the machine it runs on
 # The SDK lets through what reading files, starting a credential_process and parsing settings raise.
 _RAISED: Final = (BotoCoreError, ClientError, OSError, ValueError)
 
@@ -65,6 +66,7 @@ class Account:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     # boto3's sessions are for one thread at a time, its clients for all.
     _making: threading.Lock = field(default_factory=threading.Lock)
+    _base: botocore.session.Session = field(default_factory=botocore.session.Session, repr=False)
     _session: boto3.Session | None = field(default=None, repr=False)
     _clients: dict[str, Any] = field(default_factory=dict, repr=False)
     _token: Credential | None = field(default=None, repr=False)
@@ -117,6 +119,26 @@ class Account:
             ends_at=ends.timestamp() if ends is not None else None,
         )
 
+    def has_credentials(self) -> bool:
+        """Whether there are any but the machine's own role, which every program on it has. Blocking.
+
+        Raises:
+            AuthenticationError: there are some, and they cannot be used.
+        """
+        try:
+            with self._making:
+                session = self._opened()
+                chain = self._base.get_component("credential_provider")
+                machine = [each for each in chain.providers if each.METHOD == _MACHINE]
+                chain.remove(_MACHINE)
+                try:
+                    found = session.get_credentials()
+                    return found is not None and found.method != _MACHINE  # it may have been asked before
+                finally:
+                    chain.providers.extend(machine)  # it was the last
+        except _RAISED as error:
+            raise explained(error, self.where, action="", profile=self.profile) from None
+
     def configured_region(self) -> str:
         """The region that other tools of AWS would ask: of the environment or the profile; empty for none."""
         try:
@@ -126,7 +148,7 @@ class Account:
 
     def _opened(self) -> boto3.Session:
         if self._session is None:
-            base = botocore.session.Session()
+            base = self._base
             if not self.profile and aws_github.asked_for(os.environ):
                 job = aws_github.GitHubJob.of(self.where, os.environ)
                 role = aws_github.GitHubRole(base, job, self.where.region)

@@ -83,6 +83,9 @@ class Image:
         repository: Annotated[str, Doc("Where to push, as host/path, with no tag")],
         username: Annotated[str, Doc("User of the registry; none if empty")] = "",
         password: Annotated[dagger.Secret | None, Doc("Its password or token, such as env:TOKEN")] = None,
+        another_password: Annotated[
+            dagger.Secret | None, Doc("Where to look for one once that is refused, such as cmd:COMMAND")
+        ] = None,
         insecure: Annotated[bool, Doc("The registry speaks plain HTTP; the engine must know it too")] = False,
         run_id: Annotated[str, Doc("The CI run's id, for the record")] = "",
         run_attempt: Annotated[int, Doc("Which attempt of that run this is, from 1")] = 0,
@@ -91,7 +94,7 @@ class Image:
 
         No tag is written. The record is what merge takes.
         """
-        place = await Place.of(repository, username, password, insecure=insecure)
+        place = await Place.of(repository, username, password, insecure=insecure, another=another_password)
         record = await self.record(place)
         record = dataclasses.replace(record, run_id=run_id or None, run_attempt=run_attempt or None)
         return dag.file(f"{record.platform.slug}.json", record.to_json().decode())
@@ -106,7 +109,7 @@ class Image:
             with _timed(seconds, "build"):
                 container = await self._built()
             with _timed(seconds, "push"):
-                digest = await place.push(container)
+                digest = await place.push(container, store)
                 with suppress(RegistryError):  # what it is for is only told where it is missing
                     await bring_empty(store)
             with _timed(seconds, "read_back"):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import dagger
 import gql
@@ -12,6 +12,12 @@ from anyarch.registry import retry
 from dagger._exceptions import QueryErrorValue
 from pipeline import place
 from pipeline.place import Place
+
+from tests.memory_store import MemoryStore
+
+if TYPE_CHECKING:
+    from anyarch.oci.manifest import Manifest
+    from anyarch.oci.reference import Tag
 
 REPOSITORY = "registry.example.com/team/app"
 DIGEST = Digest.of(b"image")
@@ -67,7 +73,7 @@ async def a_place(**words: object) -> Place:
 async def test_a_push_names_a_digest_and_never_a_tag() -> None:
     engine = Engine(f"{REPOSITORY}@{DIGEST}")
     shop = await a_place()
-    assert await shop.push(engine.container) == DIGEST
+    assert await shop.push(engine.container, MemoryStore()) == DIGEST
     assert engine.addresses == [f"{REPOSITORY}@sha256:{'0' * 64}"]
     assert engine.account is None
 
@@ -77,7 +83,7 @@ async def test_a_push_names_a_digest_and_never_a_tag() -> None:
 async def test_a_push_survives_faults_that_pass() -> None:
     engine = Engine("POST: 502 Bad Gateway", "read: connection reset by peer", f"{REPOSITORY}@{DIGEST}")
     shop = await a_place()
-    assert await shop.push(engine.container) == DIGEST
+    assert await shop.push(engine.container, MemoryStore()) == DIGEST
     assert len(engine.addresses) == 3
 
 
@@ -87,7 +93,7 @@ async def test_a_push_that_never_works_ends_with_the_registrys_words() -> None:
     engine = Engine(*["POST: 503 Service Unavailable"] * 10)
     shop = await a_place()
     with pytest.raises(errors.RegistryUnavailableError, match=r"503 Service Unavailable; 6 tries"):
-        await shop.push(engine.container)
+        await shop.push(engine.container, MemoryStore())
 
 
 @pytest.mark.anyio
@@ -95,7 +101,79 @@ async def test_refused_credentials_are_not_tried_again() -> None:
     engine = Engine("authorization failed: no basic auth credentials", f"{REPOSITORY}@{DIGEST}")
     shop = await a_place()
     with pytest.raises(errors.AuthenticationError):
-        await shop.push(engine.container)
+        await shop.push(engine.container, MemoryStore())
+    assert len(engine.addresses) == 1
+
+
+class Renewing(MemoryStore):
+    """A registry that takes only one password, and asks for another as the client does."""
+
+    def __init__(self, shop: Place, good: str) -> None:
+        super().__init__()
+        self.shop, self.good = shop, good
+
+    async def get(self, target: Digest | Tag) -> Manifest:
+        shown = await self.shop.credential()
+        if shown is not None and shown.password != self.good:
+            shown = await self.shop.credential(shown)
+        if shown is None or shown.password != self.good:
+            raise errors.AuthenticationError("the registry does not accept it: it has expired")
+        return await super().get(target)
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The passwords that the engine was given."""
+    passwords: list[str] = []
+
+    def set_secret(name: str, plaintext: str) -> str:
+        passwords.append(plaintext)
+        return name
+
+    monkeypatch.setattr(dagger.dag, "set_secret", set_secret)
+    return passwords
+
+
+HEAD = f"unexpected status from HEAD request to https://{REPOSITORY}/blobs/{DIGEST}: 403 Forbidden"
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("_no_waiting")
+@pytest.mark.parametrize(
+    "refusal", [HEAD, "authorization failed: no basic auth credentials"], ids=["403", "401"]
+)
+async def test_a_password_that_expires_in_mid_push_is_asked_for_anew(given: list[str], refusal: str) -> None:
+    first, other = cast("dagger.Secret", Secret("held\n")), cast("dagger.Secret", Secret("fresh\n"))
+    shop = await Place.of(REPOSITORY, "AWS", first, insecure=False, another=other)
+    engine = Engine(refusal, f"{REPOSITORY}@{DIGEST}")
+    assert await shop.push(engine.container, Renewing(shop, "fresh")) == DIGEST
+    assert given == ["held", "fresh"], "what was refused is not shown again"
+    later = await shop.credential()
+    assert later is not None
+    assert later.password == "fresh"
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("_no_waiting")
+async def test_without_another_password_the_registrys_own_words_are_told(given: list[str]) -> None:
+    class Failing(Secret):
+        async def plaintext(self) -> str:
+            raise dagger.QueryError([QueryErrorValue("failed to run secret command")], gql.gql("{ version }"))
+
+    first, other = cast("dagger.Secret", Secret("held")), cast("dagger.Secret", Failing(""))
+    shop = await Place.of(REPOSITORY, "AWS", first, insecure=False, another=other)
+    with pytest.raises(errors.AuthenticationError, match="it has expired"):
+        await shop.push(Engine(HEAD).container, Renewing(shop, "fresh"))
+    assert given == ["held"]
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("given")
+async def test_a_denial_with_a_good_password_is_final() -> None:
+    shop = await Place.of(REPOSITORY, "AWS", cast("dagger.Secret", Secret("held")), insecure=False)
+    engine = Engine(HEAD, f"{REPOSITORY}@{DIGEST}")
+    with pytest.raises(errors.DeniedError, match="403 Forbidden"):
+        await shop.push(engine.container, Renewing(shop, "held"))
     assert len(engine.addresses) == 1
 
 
@@ -103,7 +181,7 @@ async def test_refused_credentials_are_not_tried_again() -> None:
 async def test_credentials_go_to_the_registrys_host_and_lose_the_lines_end() -> None:
     engine = Engine(f"{REPOSITORY}@{DIGEST}")
     shop = await a_place(username="robot", with_password=True)
-    await shop.push(engine.container)
+    await shop.push(engine.container, MemoryStore())
     assert engine.account == ("registry.example.com", "robot")
     credential = await shop.credential()
     assert credential is not None
@@ -127,20 +205,11 @@ async def test_a_registry_on_localhost_is_refused_because_it_would_be_the_engine
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("_no_waiting")
-async def test_every_try_of_a_push_asks_for_the_password_of_that_moment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_every_try_of_a_push_asks_for_the_password_of_that_moment(given: list[str]) -> None:
     """A build may outlast the session that its password began with."""
-    given: list[str] = []
-
-    def set_secret(name: str, plaintext: str) -> str:
-        given.append(plaintext)
-        return name
-
-    monkeypatch.setattr(dagger.dag, "set_secret", set_secret)
     secret = Secret("at first\n")
     shop = await Place.of(REPOSITORY, "AWS", cast("dagger.Secret", secret), insecure=False)
     secret.text = "later\n"
     engine = Engine("POST: 502 Bad Gateway", f"{REPOSITORY}@{DIGEST}")
-    await shop.push(engine.container)
+    await shop.push(engine.container, MemoryStore())
     assert given == ["later", "later"]

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from anyarch.engine.call import PASSWORD_VARIABLE
+from anyarch.engine.ending import PASSWORD_VARIABLE
 from anyarch.engine.failure import Subject, Transcript, explain
 from anyarch.engine.narration import Narration
 from anyarch.engine.output import parse_line
