@@ -21,6 +21,9 @@ from anyarch.errors import (
     RegistryProtocolError,
     RegistryUnavailableError,
 )
+from anyarch.registry.ecr_advice import advice, denied_action
+from anyarch.registry.ecr_host import EcrHost
+from anyarch.registry.refusal import Refusal
 from anyarch.registry.retry import RetryableError
 
 # The SDK's one exception that it passes on without logging; it is not among its public names.
@@ -45,6 +48,9 @@ _FINAL: Final = (
     (re.compile(r": 404 |: not found$"), NotFoundError),
     (re.compile(r"HTTP response to HTTPS client|x509|certificate"), RegistryUnavailableError),
 )
+# What Amazon ECR wants to see allowed before it says whether a layer or a manifest is there.
+_ASKED: Final = re.compile(r"HEAD request to https://\S+/(?P<what>blobs|manifests)/\S+: 403 ")
+_NEEDED: Final = {"blobs": "BatchCheckLayerAvailability", "manifests": "BatchGetImage"}
 
 
 def plainly(function: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R]]:
@@ -100,6 +106,7 @@ def pull_failure(error: dagger.QueryError, *, repository: str) -> AnyarchError |
 
 
 def _transfer_failure(text: str, *, doing: str, repository: str) -> AnyarchError | RetryableError:
+    text = " ".join(text.split())  # a registry's words come with line breaks
     if _DISK_FULL.search(text):
         return _disk_full(repository, text)
     if _UNREACHED.search(text):
@@ -107,13 +114,19 @@ def _transfer_failure(text: str, *, doing: str, repository: str) -> AnyarchError
     if _TEMPORARY.search(text):
         return RetryableError(text)
     kind = next((kind for pattern, kind in _FINAL if pattern.search(text)), RegistryProtocolError)
-    return kind(f"the engine could not {doing} {repository}: {text}", hint=_hint(text), repository=repository)
+    what = f"the engine could not {doing} {repository}: {text}"
+    return kind(what, hint=_hint(text, repository), repository=repository)
 
 
-def _hint(text: str) -> str:
-    if "HTTP response to HTTPS client" not in text:
-        return ""
-    return "the engine must be told that this registry has no TLS: anyarch engine up --insecure-registry"
+def _hint(text: str, repository: str) -> str:
+    if "HTTP response to HTTPS client" in text:
+        return "the engine must be told that this registry has no TLS: anyarch engine up --insecure-registry"
+    host, _, path = repository.partition("/")
+    where, asked = EcrHost.parse(host), _ASKED.search(text)
+    if where is not None and asked and not denied_action(text):  # the answer to a HEAD has no words
+        text = f"not authorized to perform: {where.service}:{_NEEDED[asked['what']]}"
+    status = 403 if ": 403 " in text else 0
+    return advice(host, Refusal(f"/v2/{path}/manifests/", status, message=text))
 
 
 def _disk_full(subject: str, text: str) -> EngineDiskFullError:

@@ -12,6 +12,7 @@ from dagger.mod._exceptions import FunctionError, ModuleError
 from pipeline.failures import build_failure, plainly, push_failure
 
 HEAD = 'failed to do request: Head "https://r.example.com/v2/a/b/blobs/sha256:5b8f": '
+HEAD_403 = "unexpected status from HEAD request to https://r.example.com/v2/a/b/blobs/sha256:5b8f: 403 No"
 POST = "unexpected status from POST request to https://r.example.com/v2/a/b/blobs/uploads/: "
 
 
@@ -66,6 +67,51 @@ def test_a_refusal_is_final_and_has_its_class(text: str, kind: type[errors.Anyar
     failure = push_failure(said(text), repository="r.example.com/a/b")
     assert type(failure) is kind
     assert "r.example.com/a/b" in str(failure)
+
+
+ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+ARN = "arn:aws:ecr:eu-west-1:123456789012:repository/shop/api"
+WHO = "User: arn:aws:sts::123456789012:assumed-role/build/ci is not"
+
+
+def iam(action: str) -> str:
+    """As the engine passes it on: with the registry's line breaks."""
+    return (
+        f"unexpected status from POST request to https://{ECR}/v2/shop/api/blobs/uploads/: 403 Forbidden\n"
+        f"denied: {WHO}\nauthorized to perform: ecr:{action} on resource: {ARN} because no identity-based "
+        f"policy allows the ecr:{action} action"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        pytest.param(iam("InitiateLayerUpload"), "InitiateLayerUpload", id="begin an upload"),
+        pytest.param(iam("CompleteLayerUpload"), "CompleteLayerUpload", id="end one"),
+        pytest.param(iam("PutImage"), "PutImage", id="a manifest"),
+        pytest.param(
+            f"unexpected status from HEAD request to https://{ECR}/v2/shop/api/blobs/sha256:5b8f: 403 No",
+            "BatchCheckLayerAvailability",
+            id="ask for a layer, which is answered without words",
+        ),
+        pytest.param(
+            f"unexpected status from HEAD request to https://{ECR}/v2/shop/api/manifests/sha256:5b8f: 403 No",
+            "BatchGetImage",
+            id="ask for a manifest",
+        ),
+    ],
+)
+def test_a_denial_of_amazons_comes_with_the_statement_that_mends_it(text: str, action: str) -> None:
+    failure = push_failure(said(text), repository=f"{ECR}/shop/api")
+    assert isinstance(failure, errors.DeniedError)
+    assert f"allow ecr:{action} on {ARN}" in failure.hint
+    assert "\n" not in failure.what
+
+
+def test_a_denial_of_another_registry_has_no_advice_of_amazons() -> None:
+    failure = push_failure(said(HEAD_403), repository="r.example.com/a/b")
+    assert isinstance(failure, errors.DeniedError)
+    assert "ecr:" not in str(failure)
 
 
 def test_a_failed_instruction_is_shown_as_the_dockerfile_has_it_with_its_last_lines() -> None:
