@@ -170,11 +170,19 @@ def test_a_repository_that_anyarch_will_make_need_not_be_there(
     assert ecr.registries == {}
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        pytest.param({"AWS_REGION": "us-east-1"}, id="today's name"),
+        pytest.param({"AWS_DEFAULT_REGION": "us-east-1"}, id="the older name"),
+        pytest.param({"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "eu-north-1"}, id="both differ"),
+    ],
+)
 def test_a_repository_in_the_region_that_is_configured_is_found(
-    ecr: FakeEcr, doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+    ecr: FakeEcr, doctor: Doctor, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, region in variables.items():
+        monkeypatch.setenv(name, region)
     other = HOST.replace("eu-west-1", "us-east-1")
     ecr.create("shop/api", host=other)
     lines = doctor()

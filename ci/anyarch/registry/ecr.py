@@ -141,6 +141,8 @@ class Account:
 
     def configured_region(self) -> str:
         """The region that other tools of AWS would ask: of the environment or the profile; empty for none."""
+        if region := os.environ.get("AWS_REGION"):  # of every SDK but this one, which knows an older name
+            return region
         try:
             return boto3.Session(profile_name=self.profile or None).region_name or ""
         except _RAISED as error:
