@@ -32,6 +32,8 @@ from tests.otlp_collector import Collector, unfolded
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.fake_repositories import Reply, Seen
+
 ADDRESS: Final = "10.87.255.254"  # of the lab's range, and no engine's: those are handed out from the front
 BUNDLE: Final = Path("/etc/ssl/certs/ca-certificates.crt")
 NAME: Final = "test-ecr"
@@ -50,10 +52,23 @@ RUN --mount=type=secret,id=token echo "$SHOWN: it is $(cat /run/secrets/token)"
 """
 
 
+class Expiring(FakeEcr):
+    """Every password expires when an engine begins its next push, if that is wanted."""
+
+    wanted = False
+
+    def reply(self, seen: Seen) -> Reply:
+        pushing = seen.method == "HEAD" and seen.path.startswith("/v2/shop/api/")
+        if self.wanted and pushing and seen.headers.get("User-Agent", "").startswith("containerd"):
+            self.wanted = False
+            self.expire_tokens()
+        return super().reply(seen)
+
+
 def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="anyarch-ecr-"))
     try:
-        with _address(), Collector() as collector, FakeEcr(folder, "shop/api", address=ADDRESS) as ecr:
+        with _address(), Collector() as collector, Expiring(folder, "shop/api", address=ADDRESS) as ecr:
             told = _play(ecr, collector, folder)
             ecr.unhandled.clear()  # the engine asks Dagger's own registry, too
         json.dump(told, sys.stdout)
@@ -61,7 +76,7 @@ def main() -> None:
         shutil.rmtree(folder)
 
 
-def _play(ecr: FakeEcr, collector: Collector, folder: Path) -> dict[str, object]:
+def _play(ecr: Expiring, collector: Collector, folder: Path) -> dict[str, object]:
     bundle = folder / "bundle.pem"
     bundle.write_bytes(BUNDLE.read_bytes() + ecr.authority.path.read_bytes())
     subprocess.run(["mount", "--bind", bundle, BUNDLE], check=True)
@@ -105,7 +120,7 @@ def _serve_base(ecr: FakeEcr) -> None:
 
 
 def _run_twice(
-    ecr: FakeEcr, collector: Collector, folder: Path, environ: dict[str, str]
+    ecr: Expiring, collector: Collector, folder: Path, environ: dict[str, str]
 ) -> dict[str, object]:
     """A release, the same again after its password has expired, and a look at what it is like to run it."""
     app = folder / "app"
@@ -124,6 +139,11 @@ def _run_twice(
     ecr.expire_tokens()
     _anyarch(environ, "login", BASE_HOST, said=said)
     again = json.loads(_anyarch(environ, *words, said=said))
+    ecr.wanted = True
+    (app / "Dockerfile").write_text(f"{_DOCKERFILE}RUN echo more >/more\n")
+    _anyarch(environ, "login", BASE_HOST, said=said)
+    late = json.loads(_anyarch(environ, *words[:-2], "--tag=late", said=said))
+    _anyarch(environ, "login", BASE_HOST, said=said)
     trial = ["verify", f"{HOST}/shop/api:1.0", "--run", "echo it runs", f"--engine=linux/amd64={_ENGINE}"]
     ran = _anyarch(environ, *trial, said=said)
     roles = _by_roles(ecr, folder, environ, said)
@@ -136,6 +156,8 @@ def _run_twice(
     return {
         "first": first,
         "again": again,
+        "late": late["digest"],
+        "expired": not ecr.wanted,
         "manifests": sorted(ecr.registries[HOST]["shop/api"].manifests),
         "tags": ecr.registries[HOST]["shop/api"].tags,
         "leaked": [each for each in secrets if any(each.encode() in text for text in known)],

@@ -31,6 +31,8 @@ def test_a_run_publishes_to_ecr_and_repeats_itself_without_a_write() -> None:
     assert {tag["tag"]: tag["previous"] for tag in told["first"]["tags"]} == {"1.0": None, "latest": None}
     assert told["tags"]["1.0"] == told["tags"]["latest"] == told["first"]["digest"] == told["again"]["digest"]
     assert told["again"]["writes"] == [], "though its password had expired"
+    assert told["expired"]
+    assert told["tags"]["late"] == told["late"], "its password expired in the middle of the engine's push"
     assert told["writers"] == ["anyarch", "containerd"], "the engine pushed the image, we the index"
     assert told["ran"]
     assert told["roles"] == ["ASIABUILD", "ASIAMERGE"], "each job by its own role, the merge without layers"
