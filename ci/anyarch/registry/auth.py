@@ -15,6 +15,7 @@ import anyio
 
 from anyarch.errors import AnyarchError, AuthenticationError
 from anyarch.registry.challenge import Challenge, parse_challenges
+from anyarch.registry.ecr_host import EcrHost
 from anyarch.registry.refusal import read_refusal
 from anyarch.registry.retry import RetryableError
 from anyarch.registry.token_server import read_token, token_request
@@ -61,6 +62,7 @@ class Authenticator:
         clock: For expiry.
         token_hosts: Other hosts that the user trusts to hand out tokens for this registry.
         always_basic: It asks for Basic at every request, so there is no need to be asked first.
+        given: Whether somebody gave the credential, so that no login would count.
     """
 
     host: str
@@ -70,6 +72,7 @@ class Authenticator:
     clock: Clock
     token_hosts: Collection[str] = ()
     always_basic: bool = False
+    given: bool = False
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
     _asked: bool = False
     _asked_at: float = 0.0
@@ -139,7 +142,11 @@ class Authenticator:
         if shown and shown.username:
             what += f" of {shown.username}"
         said = f": {self.scrub(words)}" if words else ""
-        return AuthenticationError(what + said, hint=_login_hint(self.host), host=self.host, status=401)
+        return AuthenticationError(what + said, hint=self._hint, host=self.host, status=401)
+
+    @property
+    def _hint(self) -> str:
+        return _login_hint(self.host, given=self.given)
 
     def scrub(self, text: str) -> str:
         """``text`` without any secret that this registry was shown, should it have sent one back."""
@@ -169,7 +176,7 @@ class Authenticator:
         raise AuthenticationError(
             f"{self.host} wants an authentication that anyarch does not know"
             f" ({schemes or 'it does not say which'})",
-            hint=_login_hint(self.host),
+            hint=self._hint,
             host=self.host,
             status=401,
         )
@@ -246,10 +253,12 @@ class Authenticator:
         return _Token(f"Bearer {value}", asked_at + max(seconds - _EXPIRY_MARGIN_SECONDS, seconds / 2))
 
 
-def _login_hint(host: str) -> str:
-    if ".dkr.ecr." in host:
+def _login_hint(host: str, *, given: bool) -> str:
+    is_ecr = EcrHost.parse(host) is not None
+    if given:
+        otherwise = "AWS is asked" if is_ecr else "what docker login left counts"
         return (
-            "log in: aws ecr get-login-password --region REGION | "
-            f"docker login --username AWS --password-stdin {host}"
+            "ANYARCH_REGISTRY_PASSWORD or --password gave this one, which comes first: "
+            f"give another, or none, and {otherwise}"
         )
-    return f"log in: docker login {host}"
+    return f"log in: {'anyarch' if is_ecr else 'docker'} login {host}"

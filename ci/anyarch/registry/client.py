@@ -90,6 +90,7 @@ class Client:
             send=self._wire.open,
             clock=options.clock,
             token_hosts={*options.token_hosts, *trusted_token_hosts(host, os.environ)},
+            given=self._given is not None,
             always_basic=_ECR_PRIVATE in host and EcrHost.parse(host) is not None,
         )
 

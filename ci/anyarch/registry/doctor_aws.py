@@ -115,9 +115,10 @@ class AwsDoctor:
                 async with exchange(store, request, frozenset()):
                     found = f"{self._where.host} takes the password"
             except (AuthenticationError, DeniedError) as error:
+                refused = isinstance(error, AuthenticationError)
                 raise type(error)(
                     f"{self._where.host} does not take the password that AWS gave: {error.what}",
-                    hint=error.hint,
+                    hint="does a proxy or VPC endpoint on the way take it away?" if refused else error.hint,
                     **error.facts,
                 ) from error
         return Line(name="registry", verdict="ok", found=found)

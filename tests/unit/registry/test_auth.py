@@ -163,9 +163,11 @@ async def test_what_is_no_token_is_one_clear_error(body: str) -> None:
     ("credential", "words"),
     [
         pytest.param(
-            Credential(USERNAME, "wrong"), f"does not accept the credentials of {USERNAME}", id="wrong"
+            Credential(USERNAME, "wrong"),
+            f"does not accept the credentials of {USERNAME}.*\\s.*ANYARCH_REGISTRY_PASSWORD or --password",
+            id="wrong",
         ),
-        pytest.param(None, "wants credentials", id="none"),
+        pytest.param(None, r"wants credentials.*\s.*log in: docker login 127\.0\.0\.1:", id="none"),
     ],
 )
 async def test_bad_credentials_are_final_and_say_what_to_do(
@@ -177,7 +179,6 @@ async def test_bad_credentials_are_final_and_say_what_to_do(
             with pytest.raises(AuthenticationError, match=words) as refused:
                 await store.head(Tag("v1"))
         assert refused.value.exit_code == 21
-        assert f"docker login {registry.host}" in refused.value.hint
         assert len(registry.seen) <= 2
     assert clock.slept == []
 
@@ -195,12 +196,22 @@ async def test_a_password_that_was_changed_meanwhile_is_not_shown_twice(
         assert len(registry.seen) == before + 1
 
 
-async def test_ecr_gets_its_own_hint() -> None:
+@pytest.mark.parametrize("given", [False, True], ids=["found", "given"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        pytest.param("123456789012.dkr.ecr.eu-west-1.amazonaws.com", id="private"),
+        pytest.param("123456789012.dkr.ecr-fips.us-east-1.amazonaws.com", id="FIPS"),
+        pytest.param("123456789012.dkr-ecr.eu-west-1.on.aws", id="dual-stack"),
+        pytest.param("public.ecr.aws", id="public"),
+        pytest.param("registry.example.com", id="none of Amazon's"),
+    ],
+)
+async def test_the_hint_is_what_would_count_next(host: str, given: bool) -> None:
     from anyarch.registry.auth import Authenticator
     from anyarch.registry.urls import Origin
     from anyarch.registry.wire import Wire
 
-    host = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
     clock = FakeClock().clock
     wire = Wire(lambda _request, _status: None)
 
@@ -208,8 +219,15 @@ async def test_ecr_gets_its_own_hint() -> None:
         await anyio.lowlevel.checkpoint()
         return None
 
-    error = Authenticator(host, Origin("https", host, 443), nothing, wire.open, clock).refused()
-    assert "aws ecr get-login-password" in error.hint
+    origin = Origin("https", host, 443)
+    error = Authenticator(host, origin, nothing, wire.open, clock, given=given).refused()
+    amazons = host != "registry.example.com"
+    if given:
+        assert "ANYARCH_REGISTRY_PASSWORD" in error.hint
+        assert ("AWS is asked" in error.hint) is amazons
+        assert "log in" not in error.hint
+    else:
+        assert error.hint == f"log in: {'anyarch' if amazons else 'docker'} login {host}"
 
 
 async def test_a_token_refused_right_after_it_was_bought_is_final() -> None:
