@@ -8,12 +8,15 @@ in a process share what they hold: the names here are nobody else's.
 from __future__ import annotations
 
 import json
+import stat
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio.to_thread
 import boto3
 import pytest
 from anyarch.checks import examine
+from anyarch.errors import AuthenticationError
+from anyarch.registry import aws_mfa
 from anyarch.registry import ecr as api
 from anyarch.registry.aws_policy import JOBS, TOKEN, needs
 from anyarch.registry.doctor_aws import AwsDoctor
@@ -135,6 +138,48 @@ async def test_a_role_that_a_profile_assumes_has_an_end(
     found = await session_found()
     assert found.startswith("from a role that a profile assumes; ends ")
     assert found.endswith(" min, and is renewed")
+
+
+@pytest.fixture
+def _wants_a_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default profile takes a role with what another one holds, and with a code."""
+    (tmp_path / "config").write_text(
+        "[default]\nrole_arn = arn:aws:iam::123456789012:role/release\nsource_profile = keys\n"
+        "mfa_serial = arn:aws:iam::123456789012:mfa/me\n"
+        "[profile keys]\naws_access_key_id = AKIATEST\naws_secret_access_key = secret\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+
+
+@pytest.mark.usefixtures("_wants_a_code")
+async def test_a_code_is_asked_for_once_and_remembered_where_the_aws_cli_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def typed(prompt: str) -> str:
+        asked.append(prompt)
+        return "123456"
+
+    monkeypatch.setattr(aws_mfa, "_TERMINAL", tmp_path / "terminal")
+    (tmp_path / "terminal").touch()
+    monkeypatch.setattr("getpass.getpass", typed)
+    for _ in range(2):  # two commands
+        await api.Account(PRIVATE).credential()
+    assert asked == ["Enter MFA code for arn:aws:iam::123456789012:mfa/me: "]
+    (kept,) = (tmp_path / ".aws" / "cli" / "cache").iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+
+
+@pytest.mark.usefixtures("_wants_a_code")
+async def test_a_code_that_nobody_can_type_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws_mfa, "_TERMINAL", tmp_path / "no terminal")
+    with pytest.raises(AuthenticationError, match="no terminal to type it in") as failed:
+        await api.Account(PRIVATE).credential()
+    assert "aws sts get-caller-identity --profile default" in failed.value.hint
 
 
 async def test_a_role_by_web_identity_has_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -294,6 +294,14 @@ def take_the_keys(_: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def by_aws_login(ecr: FakeEcr, monkeypatch: pytest.MonkeyPatch) -> None:
+    take_the_keys(ecr, monkeypatch)
+    config = ecr.authority.path.with_name("config")
+    config.write_text("[profile work]\nlogin_session = arn:aws:iam::123456789012:user/me\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_PROFILE", "work")
+
+
 def change(name: str, value: str) -> Callable[[FakeEcr, pytest.MonkeyPatch], None]:
     return lambda _, monkeypatch: monkeypatch.setenv(name, value)
 
@@ -301,7 +309,12 @@ def change(name: str, value: str) -> Callable[[FakeEcr, pytest.MonkeyPatch], Non
 @pytest.mark.parametrize(
     ("trouble", "code", "said"),
     [
-        pytest.param(expire_session, 21, "session for .* has expired", id="expired session"),
+        pytest.param(
+            expire_session,
+            21,
+            r"(?s)session for .* has expired\n  → it is in AWS_ACCESS_KEY_ID … of the environment",
+            id="expired session",
+        ),
         pytest.param(deny_token, 22, "allow ecr:GetAuthorizationToken", id="denied"),
         pytest.param(put_the_clock_ahead, 21, "clock is 20 min ahead of AWS's", id="clock"),
         pytest.param(
@@ -311,7 +324,36 @@ def change(name: str, value: str) -> Callable[[FakeEcr, pytest.MonkeyPatch], Non
             id="unknown key",
         ),
         pytest.param(take_the_keys, 21, "no AWS credentials", id="no credentials"),
-        pytest.param(change("AWS_PROFILE", "nobody"), 21, "no AWS profile", id="unknown profile"),
+        pytest.param(
+            change("AWS_PROFILE", "nobody"),
+            21,
+            "no AWS profile 'nobody', which the env",
+            id="unknown profile",
+        ),
+        pytest.param(
+            change("AWS_DEFAULT_PROFILE", "nobody"),
+            21,
+            "no AWS profile 'nobody', which the environment names",
+            id="unknown profile under the older name",
+        ),
+        pytest.param(
+            change("AWS_SECRET_ACCESS_KEY", ""),
+            21,
+            "half of a pair of AWS keys: the environment has no AWS_SECRET_ACCESS_KEY",
+            id="no secret key",
+        ),
+        pytest.param(
+            change("AWS_ACCESS_KEY_ID", ""),
+            21,
+            "half of a pair of AWS keys: the environment has no AWS_ACCESS_KEY_ID",
+            id="no key",
+        ),
+        pytest.param(
+            by_aws_login,
+            21,
+            r"(?s)aws login.*aws configure export-credentials --profile work --format env",
+            id="what only the AWS CLI reads",
+        ),
         pytest.param(
             change("HTTPS_PROXY", "http://127.0.0.1:9"), 20, "is eu-west-1 the right region", id="no way"
         ),

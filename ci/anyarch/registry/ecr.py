@@ -25,7 +25,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from anyarch.errors import RegistryProtocolError, RegistryUnavailableError
-from anyarch.registry import aws_github
+from anyarch.registry import aws_github, aws_mfa
 from anyarch.registry.aws_identity import Session
 from anyarch.registry.credential import Credential
 from anyarch.registry.ecr_errors import explained
@@ -158,6 +158,7 @@ class Account:
             self._session = boto3.Session(
                 botocore_session=base, profile_name=self.profile or None, region_name=self.where.region
             )
+            aws_mfa.remember(base)
         return self._session
 
     def _client(self, service: str) -> Any:  # noqa: ANN401  boto3 makes clients out of data files at run time
@@ -220,7 +221,7 @@ async def within_deadline(ask: Callable[[], T], where: EcrHost) -> T:
     except TimeoutError:
         raise RegistryUnavailableError(
             f"{where.host}: no answer of AWS within {_DEADLINE_SECONDS:.0f} s",
-            hint="a credential_process that waits, or no way to AWS from here",
+            hint="a credential_process that waits, a code that nobody typed, or no way to AWS from here",
             host=where.host,
         ) from None
 

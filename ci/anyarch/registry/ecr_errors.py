@@ -19,6 +19,7 @@ from anyarch.errors import (
     UsageError,
 )
 from anyarch.registry.aws_github import lacks_token
+from anyarch.registry.aws_settings import keys_in, profile_in, profiles
 from anyarch.registry.ecr_advice import denied_action
 from anyarch.registry.ecr_host import NO_CREDENTIALS
 
@@ -40,6 +41,7 @@ _UNKNOWN_KEYS: Final = frozenset(
     {"UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "AuthFailure"}
 )
 _SIGNATURES: Final = frozenset({"InvalidSignatureException", "SignatureDoesNotMatch", "RequestExpired"})
+_PLACES: Final = {"env": "the environment", "shared-credentials-file": "the credentials file"}
 _BUSY: Final = frozenset(
     {"Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded"}
     | {"ServerException", "InternalFailure", "ServiceUnavailable", "InternalServerError"}
@@ -89,7 +91,7 @@ def _refused(error: aws.ClientError, where: EcrHost, action: str, profile: str) 
     if code in _EXPIRED:
         return AuthenticationError(
             f"the AWS session for {where.host} has expired",
-            hint=f"start a new one: {_login(profile)}; in CI, assume the role again before this step",
+            hint=_another_session(profile),
             **facts,
         )
     if code in _UNKNOWN_KEYS | _SIGNATURES:
@@ -113,7 +115,14 @@ def clock_skew_seconds(headers: Mapping[str, str], now: datetime | None = None) 
     return ((now or datetime.now(UTC)) - theirs).total_seconds()
 
 
-def _no_credentials(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
+def _no_credentials(where: EcrHost, profile: str, error: Exception) -> AnyarchError:
+    named = profile_in(os.environ)
+    if not profile and named and named not in profiles(os.environ):
+        return _no_profile(where, named, error)
+    if not profile and os.environ.get("AWS_SECRET_ACCESS_KEY") and not os.environ.get("AWS_ACCESS_KEY_ID"):
+        return _half_a_pair(
+            where, profile, aws.PartialCredentialsError(provider="env", cred_var="AWS_ACCESS_KEY_ID")
+        )
     hint = f"set AWS_PROFILE or AWS_ACCESS_KEY_ID …, or log in: {_login(profile)}; see docs/ecr.md"
     if not profile and lacks_token(os.environ):
         hint = (
@@ -128,10 +137,22 @@ def _no_credentials(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
     )
 
 
-def _no_profile(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
-    named = f" {profile!r}" if profile else ", though AWS_PROFILE names one"
+def _half_a_pair(where: EcrHost, _profile: str, error: Exception) -> AnyarchError:
+    facts: dict[str, object] = getattr(error, "kwargs", {})
+    held = _PLACES.get(str(facts.get("provider")), "a profile")
+    missing = str(facts.get("cred_var", "")).upper()
     return AuthenticationError(
-        f"there is no AWS profile{named}",
+        f"half of a pair of AWS keys: {held} has no {missing}",
+        hint=f"set {missing} as well, or take the other half away",
+        host=where.host,
+    )
+
+
+def _no_profile(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
+    named = profile or profile_in(os.environ)
+    who = f" {named!r}" if profile_in(os.environ) != named else f" {named!r}, which the environment names"
+    return AuthenticationError(
+        f"there is no AWS profile{who}",
         hint="aws configure list-profiles shows which there are",
         host=where.host,
     )
@@ -149,6 +170,24 @@ def _not_retrieved(where: EcrHost, profile: str, error: Exception) -> AnyarchErr
     return AuthenticationError(
         f"AWS credentials for {where.host} cannot be had: {_plain(str(error))}",
         hint=f"{_whoami(profile)} must work first",
+        host=where.host,
+    )
+
+
+def _by_aws_login(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
+    """Its tokens are bound to a key that takes another library to sign with, ``awscrt``."""
+    name = profile or profile_in(os.environ) or "default"
+    return AuthenticationError(
+        f"the AWS profile {name} has its credentials from aws login, which only the AWS CLI can read",
+        hint=f'let it tell them: eval "$(aws configure export-credentials --profile {name} --format env)"',
+        host=where.host,
+    )
+
+
+def _code_wanted(where: EcrHost, profile: str, _: Exception) -> AnyarchError:
+    return AuthenticationError(
+        f"the AWS session for {where.host} has ended, and its role wants another code",
+        hint=f"type it: {_whoami(profile)}; then run this again",
         host=where.host,
     )
 
@@ -191,7 +230,10 @@ def _unreached(where: EcrHost, _profile: str, error: Exception) -> AnyarchError:
 _EXPLANATIONS: Final[
     tuple[tuple[tuple[type[Exception], ...], Callable[[EcrHost, str, Exception], AnyarchError]], ...]
 ] = (
-    ((aws.NoCredentialsError, aws.PartialCredentialsError), _no_credentials),
+    ((aws.NoCredentialsError,), _no_credentials),
+    ((aws.PartialCredentialsError,), _half_a_pair),
+    ((aws.MissingDependencyException,), _by_aws_login),
+    ((aws.RefreshWithMFAUnsupportedError,), _code_wanted),
     ((aws.ProfileNotFound,), _no_profile),
     ((aws.SSOError, aws.TokenRetrievalError, aws.UnauthorizedSSOTokenError), _sso),
     ((aws.CredentialRetrievalError, aws.MetadataRetrievalError, aws.ConfigParseError), _not_retrieved),
@@ -209,6 +251,16 @@ def _plain(words: str) -> str:
 
 def _minutes(skew: float) -> str:
     return f"{abs(skew) / 60:.0f} min {'ahead of' if skew > 0 else 'behind'}"
+
+
+def _another_session(profile: str) -> str:
+    if not profile and keys_in(os.environ):
+        return (
+            "it is in AWS_ACCESS_KEY_ID … of the environment: put another there, as "
+            "aws configure export-credentials --format env prints, or unset them; "
+            "in CI, assume the role again before this step"
+        )
+    return f"start a new one: {_login(profile)}; in CI, assume the role again before this step"
 
 
 def _login(profile: str) -> str:
