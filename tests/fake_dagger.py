@@ -37,6 +37,10 @@ if play.get("stubborn"):
 if play.get("child"):
     import subprocess
     note["child"] = subprocess.Popen(["sleep", "60"]).pid
+if "reads" in play:
+    folder = pathlib.Path(os.environ[play["reads"]])
+    note["read"] = {{"mode": folder.stat().st_mode & 0o777, "names": os.listdir(folder)}}
+    note["read"]["config"] = json.loads((folder / "config.json").read_text())
 draft = here / ("." + slug)
 draft.write_text(json.dumps(note))
 draft.rename(here / (slug + ".called"))
@@ -82,7 +86,7 @@ class FakeDagger:
         self.plays({})
 
     def plays(self, by_platform: Mapping[str, Mapping[str, Any]]) -> None:
-        """What each platform's call does: ``says`` lines, ``sleeps`` seconds, ``status``, ``trial`` …"""
+        """What each platform's call does: ``says`` lines, ``sleeps`` seconds, ``reads`` a folder …"""
         plays = {Platform.parse(platform).slug: play for platform, play in by_platform.items()}
         (self.folder / "plays.json").write_text(json.dumps(plays))
 

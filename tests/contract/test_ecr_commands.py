@@ -9,6 +9,7 @@ import re
 import stat
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,7 +28,6 @@ from tests.fake_ecr import HOST, PASSWORD_PREFIX, SECRET_KEY, SESSION_TOKEN, Fak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 AMD, ARM = "linux/amd64", "linux/arm64"
 REPOSITORY = f"{HOST}/shop/api"
@@ -138,6 +138,52 @@ def test_a_stale_docker_login_does_not_reach_the_engine(
     note = dagger.called(AMD)
     assert note is not None
     assert note["environ"]["ANYARCH_REGISTRY_PASSWORD"] in set(ecr.issued) - stale
+
+
+def test_base_images_in_ecr_need_no_login_either(
+    ecr: FakeEcr, dagger: FakeDagger, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The client is shown the user's own configuration of Docker, with a password for what FROM names."""
+    ecr.create("shop/api")
+    push_all(dagger)
+    base = HOST.replace("eu-west-1", "eu-central-1")
+    (tmp_path / "app" / "Dockerfile").write_text(f"FROM {base}/base:1\n")
+    own = {"auths": {"r.example.com": {"auth": "eDp5"}}, "credsStore": "vault", "currentContext": "mine"}
+    (tmp_path / "docker" / "contexts").mkdir(parents=True)
+    config = tmp_path / "docker" / "config.json"
+    config.write_text(json.dumps(own))
+    dagger.plays({AMD: {"reads": "DOCKER_CONFIG"}})
+    assert run_app(tmp_path) == 0
+    note = dagger.called(AMD)
+    assert note is not None
+    folder = Path(note["environ"]["DOCKER_CONFIG"])
+    assert not folder.exists(), "nothing stays"
+    assert note["read"]["mode"] == 0o700
+    assert set(note["read"]["names"]) == {"config.json", "contexts"}
+    lent = note["read"]["config"]
+    assert lent["auths"].pop("r.example.com") == {"auth": "eDp5"}
+    username, _, password = base64.b64decode(lent["auths"].pop(base)["auth"]).decode().partition(":")
+    assert (username, ecr.issued[password][1], lent["auths"]) == ("AWS", "eu-central-1", {})
+    assert (lent["credHelpers"], lent["credsStore"], lent["currentContext"]) == ({base: ""}, "vault", "mine")
+    assert json.loads(config.read_text()) == own
+    shown = capfd.readouterr()
+    assert PASSWORD_PREFIX not in shown.out + shown.err
+
+
+@pytest.mark.parametrize(
+    "dockerfile", ["FROM debian\n", "FROM public.ecr.aws/docker/library/debian\n"], ids=["none", "public"]
+)
+def test_where_no_password_is_needed_docker_s_configuration_is_the_user_s(
+    ecr: FakeEcr, dagger: FakeDagger, tmp_path: Path, dockerfile: str
+) -> None:
+    ecr.create("shop/api")
+    ecr.deny("ecr-public:GetAuthorizationToken")
+    push_all(dagger)
+    (tmp_path / "app" / "Dockerfile").write_text(dockerfile)
+    assert run_app(tmp_path) == 0
+    note = dagger.called(AMD)
+    assert note is not None
+    assert note["environ"]["DOCKER_CONFIG"] == str(tmp_path / "docker")
 
 
 def test_a_missing_repository_is_told_before_anything_is_built(

@@ -132,20 +132,16 @@ def _run_twice(
     words = ["run", str(app), "--platform=linux/amd64", f"--engine=linux/amd64={_ENGINE}", "--format=json"]
     words += [f"--to={HOST}/shop/api", "--tag=1.0", "--tag=latest"]
     said: list[str] = []
-    _anyarch(
-        environ, "login", BASE_HOST, said=said
-    )  # the Dagger client shows the engine what docker login left
     first = json.loads(_anyarch(environ, *words, said=said))
     ecr.expire_tokens()
-    _anyarch(environ, "login", BASE_HOST, said=said)
     again = json.loads(_anyarch(environ, *words, said=said))
     ecr.wanted = True
     (app / "Dockerfile").write_text(f"{_DOCKERFILE}RUN echo more >/more\n")
-    _anyarch(environ, "login", BASE_HOST, said=said)
     late = json.loads(_anyarch(environ, *words[:-2], "--tag=late", said=said))
-    _anyarch(environ, "login", BASE_HOST, said=said)
     trial = ["verify", f"{HOST}/shop/api:1.0", "--run", "echo it runs", f"--engine=linux/amd64={_ENGINE}"]
     ran = _anyarch(environ, *trial, said=said)
+    # For a dagger call by hand, whose client shows the engine what docker login left.
+    _anyarch(environ, "login", BASE_HOST, said=said)
     roles = _by_roles(ecr, folder, environ, said)
     places = [app / ".anyarch", cache_folder() / "journal"]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]

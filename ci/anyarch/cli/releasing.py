@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anyarch.cli import journals, recordfiles, summary
+from anyarch.cli import bases, journals, recordfiles, summary
 from anyarch.cli.access import check_destination, engine_credential, renewal
 from anyarch.cli.engines import ready
 from anyarch.cli.legs import Leg, State, build_all
@@ -78,15 +78,9 @@ class Run:
         ):
             async with order.access.open_all(plan.destination, plan.also) as stores:
                 engines = await self._prepare(stores)
-                self.legs = self._legs(engines, await engine_credential(order))
-                async with display(self.legs) as shown:
-                    await build_all(
-                        self.legs,
-                        plan=plan,
-                        store=stores[plan.destination],
-                        on_line=shown.on_line,
-                        on_state=shown.on_state,
-                    )
+                async with bases.shown(order) as docker_config:
+                    self.legs = self._legs(engines, await engine_credential(order), docker_config)
+                    await self._build(stores[plan.destination])
                 failed = check(self.legs, order)
                 records = self._records()
                 self.merging = True
@@ -97,6 +91,16 @@ class Run:
             if leg.state is State.DONE
         }
         return Result(done, plan, built, failed, order.access.insecure)
+
+    async def _build(self, store: Store) -> None:
+        async with display(self.legs) as shown:
+            await build_all(
+                self.legs,
+                plan=self.order.plan,
+                store=store,
+                on_line=shown.on_line,
+                on_state=shown.on_state,
+            )
 
     async def _prepare(self, stores: Mapping[str, Store]) -> Engines:
         """Find out what is wrong before anything is built: engines, registries, credentials."""
@@ -126,7 +130,7 @@ class Run:
         mover = Mover(run=ci_run(os.environ), force=order.force)
         return await assembled(places, Merge(records=records, plan=order.plan, mover=mover), order.access)
 
-    def _legs(self, engines: Engines, credential: Credential | None) -> list[Leg]:
+    def _legs(self, engines: Engines, credential: Credential | None, docker_config: Path | None) -> list[Leg]:
         order, module = self.order, find_module(os.environ)
         legs = []
         for planned in order.now:
@@ -148,6 +152,7 @@ class Run:
                     ending=self._ending(scratch, credential),
                     log=order.project.work / "logs" / f"{slug}.log",
                     deadline_seconds=order.timeout_seconds,
+                    docker_config=docker_config,
                 )
             legs.append(leg)
         return legs

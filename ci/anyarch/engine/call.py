@@ -46,6 +46,7 @@ class Call:
         platform: For messages.
         log: Where all that the client prints is kept.
         deadline_seconds: How long it may take.
+        docker_config: The folder of Docker's configuration for the client; None: the user's own.
     """
 
     dagger: str
@@ -54,6 +55,7 @@ class Call:
     platform: Platform
     log: Path
     deadline_seconds: float
+    docker_config: Path | None = None
 
     @property
     def work(self) -> str:
@@ -111,6 +113,8 @@ class Call:
         environ = {key: value for key, value in inherited.items() if key not in _NOT_INHERITED} | _QUIET
         if self.engine is not None:
             environ[RUNNER_HOST] = str(self.engine)
+        if self.docker_config is not None:
+            environ["DOCKER_CONFIG"] = str(self.docker_config)
         if self.password:
             environ[PASSWORD_VARIABLE] = self.password
         return environ

@@ -15,6 +15,8 @@ from anyarch.registry import helper_program
 from anyarch.registry.credentials import config_path, read_config
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from anyarch.registry.credential import Credential
 
 _DOCKER_HUB: Final = "docker.io"
@@ -54,6 +56,35 @@ def leave(host: str, credential: Credential) -> str:
         where = f"in {path}, which is not encrypted"
     _write(path, {**config, "auths": entries})
     return where
+
+
+def lend(folder: Path, credentials: Mapping[str, Credential]) -> None:
+    """Make a folder a configuration of Docker's: the user's own, with further credentials.
+
+    Args:
+        folder: Empty; only we may read it.
+        credentials: By host.
+
+    Raises:
+        AuthenticationError: the user's own is damaged.
+        FileProblemError: it cannot be written.
+    """
+    path = config_path()
+    config = read_config(path)
+    auths, helpers = config.get("auths"), config.get("credHelpers")
+    lent = {host: {"auth": each.basic.partition(" ")[2]} for host, each in credentials.items()}
+    # A host without a helper's name is looked up in the file, even where credsStore names one for all.
+    own = dict.fromkeys(credentials, "")
+    merged = {
+        **config,
+        "auths": {**(auths if isinstance(auths, dict) else {}), **lent},
+        "credHelpers": {**(helpers if isinstance(helpers, dict) else {}), **own},
+    }
+    _write(folder / path.name, merged)
+    with suppress(OSError):
+        for other in path.absolute().parent.iterdir():  # contexts, plugins
+            if other.name != path.name:
+                (folder / other.name).symlink_to(other)
 
 
 def _hand_over(helper: str, server: str, credential: Credential) -> None:

@@ -14,7 +14,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 Service = Literal["ecr", "ecr-public"]
 
@@ -40,7 +43,27 @@ _SINGLE_STACK: Final = {
 }
 _DUAL_STACK: Final = {"on.aws": "aws", "on.amazonwebservices.com.cn": "aws-cn"}
 _PUBLIC: Final = {"public.ecr.aws": False, "ecr-public.aws.com": True}
+# In a Dockerfile: names, values of ARG, and where these are put in.
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]", re.ASCII)
+_ARGUMENT: Final = re.compile(r"^\s*ARG\s+(\w+)=[\"']?([^\s\"']+)", re.ASCII | re.MULTILINE | re.IGNORECASE)
+_VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^}]*))?\})", re.ASCII)
 _PUBLIC_REGION: Final = "us-east-1"  # the only one that hands out tokens for ECR Public
+
+
+def hosts_in(dockerfile: str, arguments: Mapping[str, str]) -> frozenset[str]:
+    """The registries of Amazon's that a Dockerfile names, be it by ``FROM``, ``COPY --from`` or ``ARG``.
+
+    Args:
+        dockerfile: Its text.
+        arguments: What the build sets.
+    """
+    values = {**dict(_ARGUMENT.findall(dockerfile)), **arguments}
+
+    def filled(match: re.Match[str]) -> str:
+        return values.get(match[1] or match[2]) or match[3] or ""
+
+    text = _VARIABLE.sub(filled, _VARIABLE.sub(filled, dockerfile))  # a value may hold another's name
+    return frozenset(name for name in _NAME.findall(text) if EcrHost.parse(name) is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,12 @@ _FINAL: Final = (
     (re.compile(r": 404 |: not found$"), NotFoundError),
     (re.compile(r"HTTP response to HTTPS client|x509|certificate"), RegistryUnavailableError),
 )
+# The engine's words for a FROM that it may not read, or not without credentials.
+_BASE_REFUSED: Final = re.compile(
+    r"failed to convert Dockerfile to LLB: (?:failed to resolve \S+ \S+: )?(?P<host>[\w.:-]+)/\S+: .*"
+    r"(?:no basic auth credentials|authorization failed|pull access denied|: 40[13] )",
+    re.DOTALL,
+)
 # What Amazon ECR wants to see allowed before it says whether a layer or a manifest is there.
 _ASKED: Final = re.compile(r"HEAD request to https://\S+/(?P<what>blobs|manifests)/\S+: 403 ")
 _NEEDED: Final = {"blobs": "BatchCheckLayerAvailability", "manifests": "BatchGetImage"}
@@ -82,7 +88,17 @@ def build_failure(error: dagger.QueryError, *, subject: str) -> AnyarchError:
         text = f"RUN {instruction} ended with {error.exit_code}" + "".join(f"\n    {line}" for line in lines)
     if _DISK_FULL.search(text):
         return _disk_full(subject, text)
-    return BuildFailedError(f"{subject}: {text}", platform=subject)
+    return BuildFailedError(f"{subject}: {text}", hint=_base_hint(text), platform=subject)
+
+
+def _base_hint(text: str) -> str:
+    """What to do where a base image is not given to nobody in particular."""
+    match = _BASE_REFUSED.search(text)
+    if match is None:
+        return ""
+    host = match["host"]
+    ours = "anyarch" if EcrHost.parse(host) is not None else "docker"
+    return f"log in where the Dagger client runs: {ours} login {host}; may it read that image?"
 
 
 def push_failure(error: dagger.QueryError, *, repository: str) -> AnyarchError | RetryableError:

@@ -114,6 +114,34 @@ def test_a_denial_of_another_registry_has_no_advice_of_amazons() -> None:
     assert "ecr:" not in str(failure)
 
 
+BASE = f"failed to convert Dockerfile to LLB: {ECR}/base:1: "
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        pytest.param(
+            f"{BASE}failed to authorize: no basic auth credentials", f"anyarch login {ECR}", id="no account"
+        ),
+        pytest.param(
+            f"{BASE}unexpected status from HEAD request to https://{ECR}/v2/base/manifests/1: 403 Forbidden",
+            f"anyarch login {ECR}",
+            id="an account that may not, or is no longer good",
+        ),
+        pytest.param(
+            BASE.replace(ECR, "r.example.com:5000") + "pull access denied, repository does not exist",
+            "docker login r.example.com:5000",
+            id="another registry",
+        ),
+        pytest.param(f"{BASE}not found", "", id="it is not there"),
+    ],
+)
+def test_a_base_image_that_is_not_given_comes_with_the_login(text: str, hint: str) -> None:
+    failure = build_failure(said(text), subject="linux/386")
+    assert isinstance(failure, errors.BuildFailedError)
+    assert hint in failure.hint if hint else failure.hint == ""
+
+
 def test_a_failed_instruction_is_shown_as_the_dockerfile_has_it_with_its_last_lines() -> None:
     failure = build_failure(a_failed_run(), subject="linux/386")
     assert type(failure) is errors.BuildFailedError

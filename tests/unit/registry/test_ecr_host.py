@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from anyarch.registry.ecr_advice import create_command
-from anyarch.registry.ecr_host import EcrHost
+from anyarch.registry.ecr_host import EcrHost, hosts_in
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,3 +121,33 @@ def test_account_and_region_come_back_out_of_any_name(number: int, region: str, 
     found = EcrHost.parse(f"{account}.dkr.ecr{'-fips' if fips else ''}.{region}.{suffix}")
     assert found is not None
     assert (found.account, found.region, found.fips) == (account, region, fips)
+
+
+PLAIN = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "found"),
+    [
+        pytest.param(f"FROM {PLAIN}/base:1\n", {PLAIN}, id="FROM"),
+        pytest.param(f"FROM --platform=$BUILDPLATFORM {PLAIN}/base AS b\n", {PLAIN}, id="FROM a platform"),
+        pytest.param(f"FROM scratch\nCOPY --from={PLAIN}/tools /a /b\n", {PLAIN}, id="COPY --from"),
+        pytest.param(f'ARG BASE="{PLAIN}/base"\nFROM ${{BASE}}:1\n', {PLAIN}, id="ARG"),
+        pytest.param(
+            "ARG REGION=eu-west-1\nARG HOST=123456789012.dkr.ecr.$REGION.amazonaws.com\nFROM ${HOST}/base\n",
+            {PLAIN},
+            id="a name put together",
+        ),
+        pytest.param(
+            "ARG REGION\nFROM 123456789012.dkr.ecr.${REGION:-eu-north-1}.amazonaws.com/base\n",
+            {PLAIN.replace("west", "north")},
+            id="a default",
+        ),
+        pytest.param("ARG HOST\nFROM ${SET}/base\n", {PLAIN}, id="an argument of the build"),
+        pytest.param("FROM public.ecr.aws/docker/library/debian\n", {"public.ecr.aws"}, id="public"),
+        pytest.param("FROM debian\nFROM r.example.com/a.b/c\n", set(), id="others"),
+        pytest.param(f"FROM {PLAIN}.example.com/base\n", set(), id="a name that only begins like one"),
+    ],
+)
+def test_the_registries_that_a_dockerfile_names(dockerfile: str, found: set[str]) -> None:
+    assert hosts_in(dockerfile, {"SET": PLAIN}) == found
