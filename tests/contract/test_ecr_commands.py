@@ -170,6 +170,27 @@ def test_base_images_in_ecr_need_no_login_either(
     assert PASSWORD_PREFIX not in shown.out + shown.err
 
 
+def test_login_to_all_that_a_dockerfile_names(
+    ecr: FakeEcr, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For a dagger call by hand."""
+    far = HOST.replace("eu-west-1", "eu-central-1")
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "Dockerfile").write_text("ARG HOST\nFROM $HOST/base:1\nFROM debian\n")
+    (tmp_path / "app" / "anyarch.toml").write_text(f'[build]\nargs = {{ HOST = "{far}" }}\n')
+    ecr.principals["AKIAFIRST"].expired = True
+    assert run(["login", "--bases", str(tmp_path / "app")]) == 0, "it may be a stage that is not built"
+    assert "which the Dockerfile names: the AWS session" in capsys.readouterr().err
+    ecr.principals["AKIAFIRST"].expired = False
+    assert run(["login", "--bases", str(tmp_path / "app")]) == 0
+    written = json.loads((tmp_path / "docker" / "config.json").read_text())
+    assert list(written["auths"]) == [far]
+    assert [region for _, region, _ in ecr.issued.values()] == ["eu-central-1"]
+    assert f"logged in to {far} as AWS" in capsys.readouterr().out
+    assert run(["login", HOST, "--bases", "app"]) == 2
+    assert run(["login"]) == 2
+
+
 @pytest.mark.parametrize(
     "dockerfile", ["FROM debian\n", "FROM public.ecr.aws/docker/library/debian\n"], ids=["none", "public"]
 )

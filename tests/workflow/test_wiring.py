@@ -151,6 +151,11 @@ def test_build_gets_every_planned_argument_as_one_word(whole: Recorded, platform
     ]
 
 
+def test_a_build_logs_in_to_what_its_dockerfile_names(whole: Recorded) -> None:
+    calls = [call["argv"] for name, call in whole.calls.items() if name.startswith("anyarch-login")]
+    assert calls == [["login", "--bases", "app/examples/static"]] * 2
+
+
 def test_each_platform_leaves_a_record_named_by_platform_and_attempt(whole: Recorded) -> None:
     assert sorted(path.name for path in whole.run.artifacts.iterdir()) == [
         *("plan", "record-linux-amd64-1", "record-linux-arm64-1"),
@@ -166,15 +171,16 @@ def test_merge_gets_the_plan_and_every_record(whole: Recorded) -> None:
 
 def test_only_what_publishes_sees_the_password(whole: Recorded) -> None:
     seen = {name.partition("-linux")[0]: call["password"] for name, call in whole.calls.items()}
-    assert seen == {"anyarch-plan-": None, "dagger-call": PASSWORD, "anyarch-merge-": PASSWORD}
+    nobody = {"anyarch-plan-": None, "anyarch-login": None}
+    assert seen == {**nobody, "dagger-call": PASSWORD, "anyarch-merge-": PASSWORD}
     assert PASSWORD not in json.dumps([call["argv"] for call in whole.calls.values()])
     assert PASSWORD not in whole.run.log
 
 
 def test_each_job_takes_its_own_role_and_the_plan_none(whole: Recorded) -> None:
     seen = {name.partition("-linux")[0]: call["role"] for name, call in whole.calls.items()}
-    roles = {"dagger-call": ROLES["aws-build-role"], "anyarch-merge-": ROLES["aws-merge-role"]}
-    assert seen == {"anyarch-plan-": None, **roles}
+    build = dict.fromkeys(("anyarch-login", "dagger-call"), ROLES["aws-build-role"])
+    assert seen == {"anyarch-plan-": None, **build, "anyarch-merge-": ROLES["aws-merge-role"]}
     sessions = {call["session"] for call in whole.calls.values()}
     assert sessions == {None, "anyarch-1"}
 
@@ -185,7 +191,8 @@ def test_the_plan_knows_who_signs_in(whole: Recorded) -> None:
 
 def test_only_the_build_sees_its_secrets(whole: Recorded) -> None:
     seen = {name.partition("-linux")[0]: call["build_secrets"] for name, call in whole.calls.items()}
-    assert seen == {"anyarch-plan-": None, "dagger-call": BUILD_SECRETS, "anyarch-merge-": None}
+    nobody = dict.fromkeys(("anyarch-plan-", "anyarch-login", "anyarch-merge-"))
+    assert seen == {**nobody, "dagger-call": BUILD_SECRETS}
     assert "canary-b7" not in whole.run.log
 
 

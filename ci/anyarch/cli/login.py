@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import anyio
 from cyclopts import Parameter
 
 from anyarch.cli import output, words
-from anyarch.cli.access import config_in
+from anyarch.cli.access import Access, config_in
 from anyarch.errors import UsageError
 from anyarch.oci.reference import Repository
 from anyarch.registry.aws_settings import usable
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def login(
-    registry: Annotated[str, Parameter(help="HOST or HOST:PORT, such as public.ecr.aws.")],
+    registry: Annotated[str, Parameter(help="HOST or HOST:PORT, such as public.ecr.aws.")] = "",
     /,
     *,
     username: Annotated[str, Parameter(help="Who; for Amazon ECR, AWS says it.")] = "",
@@ -37,6 +39,10 @@ def login(
     print_: Annotated[
         bool, Parameter(name="--print", help="Print the password and store nothing, for another tool.")
     ] = False,
+    bases: Annotated[
+        Path | None,
+        Parameter(help="In place of REGISTRY: all of Amazon's that the Dockerfile in this folder names."),
+    ] = None,
     insecure_registry: Annotated[
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
     ] = (),
@@ -48,6 +54,11 @@ def login(
 
     Example: anyarch login 123456789012.dkr.ecr.eu-west-1.amazonaws.com
     """
+    if (bases is None) is not bool(registry):
+        raise UsageError("one of REGISTRY and --bases FOLDER", hint="anyarch login --help")
+    if bases is not None:
+        anyio.run(_bases, bases)
+        return
     host = _host(registry)
     # Where a profile is named, nothing of anyarch.toml counts: Amazon's registries always speak TLS.
     config = config_in() if profile is None else Config()
@@ -59,6 +70,21 @@ def login(
         # A line's end would be part of the password for those who read to the end of the file.
         sys.stdout.write(credential.password + ("\n" if sys.stdout.isatty() else ""))
         return
+    _leave(host, credential)
+
+
+async def _bases(folder: Path) -> None:
+    """Log in to what a Dockerfile names, for a dagger call by hand; a run does without."""
+    from anyarch.cli.bases import of_aws, passwords  # noqa: PLC0415  others need none
+    from anyarch.cli.project import Project  # noqa: PLC0415
+
+    project = Project.load(folder)
+    access = Access.told(project.config, folder=folder)
+    for host, credential in (await passwords(project, project.config.build, partial(of_aws, access))).items():
+        _leave(host, credential)
+
+
+def _leave(host: str, credential: Credential) -> None:
     from anyarch.registry.docker_login import leave  # noqa: PLC0415  --print stores nothing
 
     where = leave(host, credential)
