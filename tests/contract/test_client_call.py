@@ -86,9 +86,8 @@ async def test_why_no_other_password_could_be_had_is_told(
     (tmp_path / "renewal").write_text(f"error: the AWS session has expired: {CANARY}\n  → aws sso login\n")
     with pytest.raises(AuthenticationError) as failed:
         await carry_out(call, on_line=ignore)
-    assert "another password could not be had: the AWS session has expired: *** → aws sso login" in str(
-        failed.value
-    )
+    assert failed.value.what.endswith("another password could not be had: the AWS session has expired: ***")
+    assert failed.value.hint == "aws sso login"
     assert "the AWS session has expired: ***" in call.log.read_text()
 
 

@@ -136,11 +136,11 @@ def explain(transcript: Transcript, *, status: int, subject: Subject) -> errors.
         subject: What was being done.
     """
     error = _explained(transcript, status, subject)
-    said = " ".join(transcript.renewal.removeprefix("error: ").split())
-    if not said or not isinstance(error, errors.AuthenticationError | errors.DeniedError):
+    why, _, hint = " ".join(transcript.renewal.removeprefix("error: ").split()).partition(" → ")
+    if not why or not isinstance(error, errors.AuthenticationError | errors.DeniedError):
         return error
-    what = f"{error.what}\n    another password could not be had: {said}"
-    return type(error)(what, hint=error.hint, **error.facts)
+    what = f"{error.what}\n    another password could not be had: {why}"
+    return type(error)(what, hint=hint or error.hint, **error.facts)
 
 
 def _explained(transcript: Transcript, status: int, subject: Subject) -> errors.AnyarchError:
