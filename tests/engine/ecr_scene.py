@@ -44,6 +44,8 @@ ROOT: Final = Path(__file__).parents[2]
 BUILD_SECRET: Final = "canary-build-secret-2f7d"
 ARGUMENT: Final = "canary-argument-that-is-public"
 _ENGINE: Final = f"unix:///run/anyarch/{NAME}/engine.sock"
+# In this order: none of them lets anything in that the next one would not have to send.
+DENIED: Final = ("BatchCheckLayerAvailability", "InitiateLayerUpload", "CompleteLayerUpload", "PutImage")
 _SECONDS: Final = 240
 _LINKS: Final = ("X-Amz-Signature=canary", SIGNATURE, "X-Amz-Security-Token=canary")
 _DOCKERFILE: Final = f"""FROM {BASE_HOST}/base:1
@@ -138,6 +140,8 @@ def _run_twice(
     ecr.wanted = True
     (app / "Dockerfile").write_text(f"{_DOCKERFILE}RUN echo more >/more\n")
     late = json.loads(_anyarch(environ, *words[:-2], "--tag=late", said=said))
+    (app / "Dockerfile").write_text(f"{_DOCKERFILE}RUN echo denied >/denied\n")
+    denied = {action: _denied(ecr, action, environ, words, said) for action in DENIED}
     trial = ["verify", f"{HOST}/shop/api:1.0", "--run", "echo it runs", f"--engine=linux/amd64={_ENGINE}"]
     ran = _anyarch(environ, *trial, said=said)
     # For a dagger call by hand, whose client shows the engine what docker login left.
@@ -154,6 +158,7 @@ def _run_twice(
         "again": again,
         "late": late["digest"],
         "expired": not ecr.wanted,
+        "denied": denied,
         "manifests": sorted(ecr.registries[HOST]["shop/api"].manifests),
         "tags": ecr.registries[HOST]["shop/api"].tags,
         "leaked": [each for each in secrets if any(each.encode() in text for text in known)],
@@ -166,6 +171,16 @@ def _run_twice(
         "ran": "it runs" in ran,
         "roles": roles,
     }
+
+
+def _denied(ecr: FakeEcr, action: str, environ: dict[str, str], words: list[str], said: list[str]) -> bool:
+    """Whether a run says what to allow, when an engine's push may not do one thing."""
+    ecr.deny(f"ecr:{action}")
+    command = [sys.executable, "-m", "anyarch", *words]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=_SECONDS)
+    said += [done.stdout, done.stderr]
+    ecr.principals["AKIAFIRST"].denied.clear()
+    return done.returncode == 22 and f"allow ecr:{action} on arn:aws:ecr:eu-west-1:" in done.stderr
 
 
 def _by_roles(ecr: FakeEcr, folder: Path, environ: dict[str, str], said: list[str]) -> list[str]:

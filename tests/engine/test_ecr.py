@@ -33,6 +33,7 @@ def test_a_run_publishes_to_ecr_and_repeats_itself_without_a_write() -> None:
     assert told["again"]["writes"] == [], "though its password had expired"
     assert told["expired"]
     assert told["tags"]["late"] == told["late"], "its password expired in the middle of the engine's push"
+    assert set(told["denied"].values()) == {True}, told["denied"]
     assert told["writers"] == ["anyarch", "containerd"], "the engine pushed the image, we the index"
     assert told["ran"]
     assert told["roles"] == ["ASIABUILD", "ASIAMERGE"], "each job by its own role, the merge without layers"
