@@ -187,6 +187,10 @@ def test_login_to_all_that_a_dockerfile_names(
     assert list(written["auths"]) == [far]
     assert [region for _, region, _ in ecr.issued.values()] == ["eu-central-1"]
     assert f"logged in to {far} as AWS" in capsys.readouterr().out
+    config = tmp_path / "docker" / "config.json"
+    config.write_text(json.dumps({"credHelpers": {far: "ecr-login"}}))
+    assert run(["login", "--bases", str(tmp_path / "app")]) == 0
+    assert "there is nothing to do" in capsys.readouterr().err
     assert run(["login", HOST, "--bases", "app"]) == 2
     assert run(["login"]) == 2
 

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from anyarch.cli import output, words
 from anyarch.cli.access import Access, config_in
-from anyarch.errors import UsageError
+from anyarch.errors import AuthenticationError, UsageError
 from anyarch.oci.reference import Repository
 from anyarch.registry.aws_settings import usable
 from anyarch.release.config import Config
@@ -80,8 +80,12 @@ async def _bases(folder: Path) -> None:
 
     project = Project.load(folder)
     access = Access.told(project.config, folder=folder)
-    for host, credential in (await passwords(project, project.config.build, partial(of_aws, access))).items():
-        _leave(host, credential)
+    found = await passwords(project, project.config.build, partial(of_aws, access))
+    for host, credential in found.items():
+        try:
+            _leave(host, credential)
+        except AuthenticationError as error:  # a helper that stores nothing asks AWS itself
+            output.note(str(error))
 
 
 def _leave(host: str, credential: Credential) -> None:
