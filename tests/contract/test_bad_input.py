@@ -44,6 +44,7 @@ CHILD: Final[dict[str, Any]] = {
     "size": GOOD.manifest.size,
     "platform": AMD,
 }
+OTHER: Final = {**CHILD, "digest": str(an_image("linux/arm64").digest)}
 CONTENT: Final = errors.ContentError.exit_code
 PROTOCOL: Final = errors.RegistryProtocolError.exit_code
 NOT_WHOLE: Final = errors.VerifyFailedError.exit_code
@@ -122,6 +123,16 @@ CORPUS: Final = {
     "NUL": Hostile(b"\0" + index(CHILD), CONTENT),
     "half a surrogate pair": Hostile(index(CHILD).replace(b"linux", b"\\ud800"), CONTENT),
     "a key twice": Hostile(TWICE, CONTENT),
+    "a second list in upper case": listing(CHILD, Manifests=[OTHER], code=CONTENT),
+    "a second list with a long s": Hostile(
+        json.dumps(json.loads(index(CHILD)) | {"manife\u017fts": [OTHER]}).encode(), CONTENT
+    ),
+    "a second digest in upper case": listing(child(Digest=OTHER["digest"]), code=CONTENT),
+    "a second platform in upper case": listing(child(Platform={**AMD, "architecture": "arm"}), code=CONTENT),
+    "a second architecture in a platform": listing(
+        child(platform={**AMD, "Architecture": "arm"}), code=CONTENT
+    ),
+    "a second list of layers in upper case": image(WHOLE, layer=EMPTY_LAYER, Layers=[], code=NOT_WHOLE),
     "both manifests and layers": listing(CHILD, layers=[], code=CONTENT),
     "both manifests and config": listing(CHILD, config=descriptor(b"{}"), code=CONTENT),
     "another media type than announced": Hostile(index(CHILD), CONTENT, announced=MANIFEST),
@@ -172,6 +183,12 @@ CORPUS: Final = {
     ),
     "a config that is a list": image([], code=NOT_WHOLE),
     "a config with a key twice": image(b'{"os":"linux","os":"linux"}', code=NOT_WHOLE),
+    "a config with a second architecture in upper case": image(
+        {**WHOLE, "Architecture": "arm64"}, layer=EMPTY_LAYER, code=NOT_WHOLE
+    ),
+    "a config with a setting in lower case": image(
+        {**WHOLE, "config": {"User": "nobody", "user": "root"}}, layer=EMPTY_LAYER, code=NOT_WHOLE
+    ),
     "a config that does not say its platform": image({}, code=NOT_WHOLE),
     "a config of another platform": image({"os": "linux", "architecture": "arm64"}, code=NOT_WHOLE),
     "a config of wrong types": image(

@@ -146,7 +146,7 @@ def published(
 def test_a_reader_pulls_each_platform_of_what_was_brought(
     published: Published, peers: Path, reader: str, build: BuiltImage, tmp_path: Path
 ) -> None:
-    ask(READERS[reader].pull, published, peers, build, tmp_path / "pulled")
+    ask(READERS[reader].pull, published.reference, peers, build, tmp_path / "pulled")
     pulled = {path.name: path.read_bytes() for path in (tmp_path / "pulled" / "blobs" / "sha256").iterdir()}
     assert pulled[build.digest.hex] == build.manifest.raw
     assert {digest.hex for digest in build.blobs} <= set(pulled)

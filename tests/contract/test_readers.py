@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from anyarch.errors import ContentError
 from anyarch.oci.digest import Digest
+from anyarch.oci.manifest import Manifest
+from anyarch.oci.media_type import MediaType
 from anyarch.oci.reference import Tag
 from anyarch.release.publish import merge
 from anyarch.release.record import record_from_store
 from anyarch.release.verify import verify
 
-from tests.builders import upload
+from tests.builders import an_index, upload
 from tests.contract.places import PLACES
+from tests.fake_registry import FakeRegistry
+from tests.fake_repositories import Repository
 from tests.releases import a_build
 
 if TYPE_CHECKING:
@@ -101,13 +106,13 @@ def published(place: Place) -> Published:
     return anyio.run(publish, place.open("shop/api"))
 
 
-def ask(command: str, published: Published, peers: Path, build: BuiltImage, layout: Path) -> bytes:
+def ask(command: str, reference: str, peers: Path, build: BuiltImage, layout: Path) -> bytes:
     """Run a reader's command; it must end well."""
     platform = build.platform
     words: Sequence[str] = [
         word.format(
-            ref=published.reference,
-            host=published.reference.partition("/")[0],
+            ref=reference,
+            host=reference.partition("/")[0],
             platform=platform,
             arch=platform.architecture,
             variant=platform.variant or "",
@@ -129,7 +134,7 @@ def ask(command: str, published: Published, peers: Path, build: BuiltImage, layo
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_reader_finds_our_index(published: Published, peers: Path, reader: str, tmp_path: Path) -> None:
-    raw = ask(READERS[reader].index, published, peers, BUILDS[0], tmp_path)
+    raw = ask(READERS[reader].index, published.reference, peers, BUILDS[0], tmp_path)
     index = json.loads(raw)
     found = {(each["digest"], each["size"], each["platform"]["architecture"]) for each in index["manifests"]}
     ours = {(str(each.digest), len(each.manifest.raw), each.platform.architecture) for each in BUILDS}
@@ -142,10 +147,10 @@ def test_a_reader_finds_our_index(published: Published, peers: Path, reader: str
 def test_a_reader_inspects_and_pulls_each_platform(
     published: Published, peers: Path, reader: str, build: BuiltImage, tmp_path: Path
 ) -> None:
-    config = json.loads(ask(READERS[reader].config, published, peers, build, tmp_path))
+    config = json.loads(ask(READERS[reader].config, published.reference, peers, build, tmp_path))
     assert config == json.loads(build.blobs[build.manifest.config.digest])
     layout = tmp_path / "pulled"
-    ask(READERS[reader].pull, published, peers, build, layout)
+    ask(READERS[reader].pull, published.reference, peers, build, layout)
     pulled = {path.name: path.read_bytes() for path in (layout / "blobs" / "sha256").iterdir()}
     wanted = {**build.blobs, build.digest: build.manifest.raw}
     assert {digest.hex: pulled.get(digest.hex) for digest in wanted} == {
@@ -156,7 +161,7 @@ def test_a_reader_inspects_and_pulls_each_platform(
 
 
 def test_crane_finds_nothing_to_object_to(published: Published, peers: Path, tmp_path: Path) -> None:
-    ask("crane validate --remote={ref}", published, peers, BUILDS[0], tmp_path)
+    ask("crane validate --remote={ref}", published.reference, peers, BUILDS[0], tmp_path)
 
 
 @pytest.mark.parametrize("build", BUILDS, ids=NAMES)
@@ -166,8 +171,40 @@ def test_buildah_pulls_each_platform_and_says_of_it_what_we_say(
     """It unpacks what it pulls, into a storage of its own: digest and config are compared, not blobs."""
     storage = f"buildah --root={tmp_path}/root --runroot={tmp_path}/run --storage-driver=vfs"
     pull = "pull --quiet --tls-verify=false --os=linux --arch={arch} --variant={variant} docker://{ref}"
-    image = ask(f"{storage} {pull}", published, peers, build, tmp_path / "x").decode().strip()
-    said = json.loads(ask(f"{storage} inspect --type=image {image}", published, peers, build, tmp_path / "x"))
+    image = ask(f"{storage} {pull}", published.reference, peers, build, tmp_path / "x").decode().strip()
+    said = json.loads(
+        ask(f"{storage} inspect --type=image {image}", published.reference, peers, build, tmp_path / "x")
+    )
     assert said["FromImageDigest"] == str(build.digest)
     assert said["Config"].encode() == build.blobs[build.manifest.config.digest]
     assert json.loads(said["Manifest"]) == json.loads(build.manifest.raw)
+
+
+@pytest.mark.parametrize("field", ["Manifests", "MANIFESTS", "manife\u017fts", "Digest", "dige\u017ft"])
+@pytest.mark.parametrize("reader", READERS)
+def test_a_reader_takes_for_a_field_what_looks_like_it_and_we_refuse_that(
+    peers: Path, reader: str, field: str, tmp_path: Path
+) -> None:
+    """The index lists one image to whoever tells the names apart, and another to everybody else."""
+    ours, theirs = a_build("linux/amd64"), a_build("linux/amd64", files={"app": b"another"})
+    document: dict[str, Any] = {**an_index(ours).document}
+    if field.casefold() == "digest":
+        document["manifests"] = [
+            {**ours.descriptor.to_oci(), field: str(theirs.digest), "Size": theirs.manifest.size}
+        ]
+    else:
+        document[field] = [theirs.descriptor.to_oci()]
+    raw = json.dumps(document).encode()
+    with FakeRegistry() as registry:
+        held = registry.repositories.by_name["shop/api"] = Repository()
+        for build in (ours, theirs):
+            held.manifests[str(build.digest)] = (build.manifest.media_type, build.manifest.raw)
+            held.blobs |= {str(digest): blob for digest, blob in build.blobs.items()}
+        held.manifests[str(Digest.of(raw))] = (MediaType.OCI_INDEX, raw)
+        held.tags["v1"] = str(Digest.of(raw))
+        reference = f"{registry.host}/shop/api:v1"
+        ask(READERS[reader].pull, reference, peers, ours, tmp_path / "pulled")
+    pulled = {path.name for path in (tmp_path / "pulled" / "blobs" / "sha256").iterdir()}
+    assert pulled & {ours.digest.hex, theirs.digest.hex} == {theirs.digest.hex}
+    with pytest.raises(ContentError, match="which many readers take for"):
+        Manifest.from_bytes(raw)

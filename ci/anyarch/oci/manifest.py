@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Self
 
 from anyarch.errors import ContentError, UsageError
-from anyarch.oci import strict_json
+from anyarch.oci import field_names, strict_json
 from anyarch.oci.descriptor import Descriptor
 from anyarch.oci.digest import Digest
 from anyarch.oci.media_type import IMAGE_TYPES, INDEX_TYPES, MediaType
@@ -45,9 +45,11 @@ class Manifest:
             subject: What it is, for the message.
 
         Raises:
-            ContentError: not a manifest, of two kinds at once, or not of the kind that was announced.
+            ContentError: not a manifest, of two kinds at once, not of the kind that was announced, or with
+                names that others take for those of its fields.
         """
         document = strict_json.loads_object(raw, subject=subject, max_bytes=MANIFEST_MAX_BYTES)
+        field_names.DOCUMENT.check(document, subject=subject)
         kind = _kind(document, announced=media_type.partition(";")[0].strip(), subject=subject)
         if kind in INDEX_TYPES:
             return Index(raw=raw, media_type=kind, document=MappingProxyType(document))
@@ -165,9 +167,10 @@ class ImageConfig:
         """Read an image config.
 
         Raises:
-            ContentError: not a JSON object within the limits.
+            ContentError: not a JSON object within the limits, or with names that others take for its fields'.
         """
         document = strict_json.loads_object(raw, subject=subject, max_bytes=CONFIG_MAX_BYTES)
+        field_names.CONFIG.check(document, subject=subject)
         return cls(raw=raw, document=MappingProxyType(document))
 
     @property

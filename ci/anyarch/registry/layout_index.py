@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from anyarch.errors import ContentError, NotFoundError
-from anyarch.oci import strict_json
+from anyarch.oci import field_names, strict_json
 from anyarch.oci.descriptor import Descriptor
 from anyarch.oci.manifest import MANIFEST_MAX_BYTES
 from anyarch.oci.media_type import MediaType
@@ -106,7 +106,9 @@ class LayoutIndex:
         raw = self._files.read(_INDEX_FILE, MANIFEST_MAX_BYTES) if self._files.exists() else None
         if raw is None:
             return {"schemaVersion": 2, "mediaType": str(MediaType.OCI_INDEX), "manifests": []}
-        return strict_json.loads_object(raw, subject=self._subject, max_bytes=MANIFEST_MAX_BYTES)
+        document = strict_json.loads_object(raw, subject=self._subject, max_bytes=MANIFEST_MAX_BYTES)
+        field_names.DOCUMENT.check(document, subject=self._subject)
+        return document
 
     def _entries(self, document: dict[str, object]) -> list[tuple[object, Descriptor]]:
         entries = document.get("manifests")

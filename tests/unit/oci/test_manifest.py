@@ -177,6 +177,85 @@ def test_hostile_bytes_are_refused(raw: bytes, says: str) -> None:
         Manifest.from_bytes(raw)
 
 
+LOOK_ALIKES = [
+    pytest.param(index(Manifests=[]), "'Manifests'.*'manifests'", id="another list of images"),
+    pytest.param(index() | {"manife\u017fts": []}, "'manifests'", id="another list, with a long s"),
+    pytest.param(index(MediaType=""), "'mediaType'", id="another media type"),
+    pytest.param(index(SUBJECT={}), "'subject'", id="another subject"),
+    pytest.param(image(Config={}), "'config'", id="another config"),
+    pytest.param(image(Layers=[]), "'layers'", id="other layers"),
+    pytest.param(index(manifests=[blob(Size=2)]), "'size'", id="another size of a child"),
+    pytest.param(
+        index(manifests=[blob(), blob() | {"dige\u017ft": ""}]), "'digest'", id="another digest of a child"
+    ),
+    pytest.param(index(manifests=[blob(platform={"OS": ""})]), "'os'", id="another system of a child"),
+    pytest.param(index(manifests=[blob(Platform={})]), "'platform'", id="another platform of a child"),
+    pytest.param(image(config=blob(Data="")), "'data'", id="other content of a config"),
+    pytest.param(image(layers=[blob(URLs=[])]), "'urls'", id="other places of a layer"),
+    pytest.param(image(subject=blob(MediaType="")), "'mediaType'", id="another media type of a subject"),
+]
+
+
+@pytest.mark.parametrize(("document", "says"), LOOK_ALIKES)
+def test_a_name_that_readers_in_go_take_for_a_field_is_refused(document: object, says: str) -> None:
+    with pytest.raises(ContentError, match=says):
+        read(document)
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        pytest.param({"Architecture": "arm64"}, "'architecture'", id="another architecture"),
+        pytest.param({"OS.version": "1"}, "'os.version'", id="another version"),
+        pytest.param({"rootfs": {"Diff_Ids": []}}, "'diff_ids'", id="other layers"),
+        pytest.param({"history": [{}, {"Empty_Layer": True}]}, "'empty_layer'", id="another history"),
+        pytest.param({"Config": {}}, "'config'", id="other settings"),
+        pytest.param({"config": {"user": "root"}}, "'User'", id="another user"),
+        pytest.param({"config": {"ENV": []}}, "'Env'", id="another environment"),
+        pytest.param({"config": {"Healthcheck": {"test": []}}}, "'Test'", id="another health check"),
+    ],
+)
+def test_so_is_one_in_a_config(config: dict[str, object], says: str) -> None:
+    raw = json.dumps({"os": "linux", "architecture": "amd64", **config})
+    with pytest.raises(ContentError, match=says):
+        ImageConfig.from_bytes(raw.encode(), subject="config")
+
+
+def test_what_tools_write_besides_and_the_keys_of_maps_are_free() -> None:
+    names = {"mediatype": "a", "Digest": "b", "USER": "c"}
+    read(index(annotations=names, manifests=[blob(annotations=names, x=1, platform={"features": ["sse4"]})]))
+    read(image(annotations=names, layers=[blob(annotations=names)], blobs=[], x={"Digest": ""}))
+    settings: dict[str, object] = {
+        "Hostname": "",
+        "Image": "sha256:0",
+        "Labels": names,
+        "Volumes": {"/user": {}},
+        "ExposedPorts": {"80/tcp": {}},
+        "OnBuild": None,
+        "Shell": ["sh"],
+        "x": {"user": 1},
+    }
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "os.version": "1",
+        "os.features": [],
+        "variant": "v1",
+        "id": "x",
+        "parent": "y",
+        "comment": "",
+        "docker_version": "27.0",
+        "container": "z",
+        "Size": 1,
+        "config": settings,
+        "container_config": settings,
+        "moby.buildkit.buildinfo.v1": "e30=",
+        "history": [{"created_by": "RUN", "empty_layer": True, "x": 1}],
+        "rootfs": {"type": "layers"},
+    }
+    ImageConfig.from_bytes(json.dumps(config).encode(), subject="config")
+
+
 def test_an_announcement_that_differs_is_refused() -> None:
     with pytest.raises(ContentError, match="announced as"):
         read(index(), MediaType.DOCKER_LIST)
