@@ -143,7 +143,7 @@ def _parts(manifest: Manifest) -> list[Digest]:
     if isinstance(manifest, Index):
         return [child.digest for child in manifest.manifests]
     assert isinstance(manifest, Image)
-    layers = [layer for layer in manifest.layers if "urls" not in layer.extra]
+    layers = [layer for layer in manifest.layers if not layer.lives_elsewhere]
     return [part.digest for part in (manifest.config, *layers)]
 
 

@@ -203,8 +203,26 @@ CORPUS: Final = {
     "a layer that is no descriptor": image(layer={"a": 1}, code=NOT_WHOLE),
     "a layer that is not there": image(layer=descriptor(b"absent", OCI_LAYER), code=NOT_WHOLE),
     "a layer of another size": image(layer={**descriptor(b"x", OCI_LAYER), "size": 7}, code=NOT_WHOLE),
-    "a layer that is no archive": image(layer=b"no gzip", code=0),
+    "a layer that is a page": image(WHOLE, layer=descriptor(b"x", "text/html"), code=NOT_WHOLE),
+    "a layer that is elsewhere, and could be here": image(
+        WHOLE, layer=descriptor(b"x", OCI_LAYER, urls=["http://169.254.169.254/"]), code=NOT_WHOLE
+    ),
+    "a layer that is no archive": image(WHOLE, layer=b"no gzip", code=0),
+    "a config that lists no layers": image({**AMD, "rootfs": {}}, layer=EMPTY_LAYER, code=NOT_WHOLE),
+    "a config that lists too many layers": image(
+        {**AMD, "rootfs": {"type": "layers", "diff_ids": [ABSENT] * 2}}, layer=EMPTY_LAYER, code=NOT_WHOLE
+    ),
+    "a config without a root file system": image(AMD, layer=EMPTY_LAYER, code=NOT_WHOLE),
+    "a platform in upper case": listing(
+        child(platform={"os": "Linux", "architecture": "AMD64"}), code=NOT_WHOLE
+    ),
+    "a platform by another name": listing(child(platform={**AMD, "architecture": "x86_64"}), code=NOT_WHOLE),
+    "two children of no platform": listing(child(platform=None), child(platform=None), code=NOT_WHOLE),
 }
+# Its one image is whole; what is around it is left out by a merge, or said as clients look for it.
+MADE_ANEW: Final = frozenset(
+    {"control characters in annotations", "a platform in upper case", "a platform by another name"}
+)
 # What diff says where verify, which reads no layer and no setting, sees nothing wrong; else it is an error.
 DIFF_FINDS: Final = {
     "control characters in annotations": {0},
@@ -303,9 +321,7 @@ def test_merge_refuses_it_as_an_image_and_writes_nothing(
         "size": min(len(raw), MANIFEST_MAX_BYTES) or 1,
     }
     (tmp_path / "linux-amd64.json").write_text(json.dumps(record))
-    good = (
-        name == "control characters in annotations"
-    )  # its one image is whole: what is around it is left out
+    good = name in MADE_ANEW
     before = dict(registry.repositories.by_name["team/app"].tags)
     words = ("--to", f"{registry.host}/team/app", "--tag", "next", "--platform", "linux/amd64")
     said = call(capsys, "merge", "--records", str(tmp_path), *words)

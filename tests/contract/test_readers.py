@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
-from anyarch.errors import ContentError
+from anyarch.cli.main import run
+from anyarch.errors import ContentError, VerifyFailedError
 from anyarch.oci.digest import Digest
-from anyarch.oci.manifest import Manifest
+from anyarch.oci.manifest import Index, Manifest
 from anyarch.oci.media_type import MediaType
 from anyarch.oci.reference import Tag
 from anyarch.release.publish import merge
@@ -180,6 +181,17 @@ def test_buildah_pulls_each_platform_and_says_of_it_what_we_say(
     assert json.loads(said["Manifest"]) == json.loads(build.manifest.raw)
 
 
+def plant(registry: FakeRegistry, raw: bytes, *builds: BuiltImage) -> str:
+    """Put an index, whatever it is, into a registry that looks at nothing."""
+    held = registry.repositories.by_name["shop/api"] = Repository()
+    for build in builds:
+        held.manifests[str(build.digest)] = (build.manifest.media_type, build.manifest.raw)
+        held.blobs |= {str(digest): blob for digest, blob in build.blobs.items()}
+    held.manifests[str(Digest.of(raw))] = (MediaType.OCI_INDEX, raw)
+    held.tags["v1"] = str(Digest.of(raw))
+    return f"{registry.host}/shop/api:v1"
+
+
 @pytest.mark.parametrize("field", ["Manifests", "MANIFESTS", "manife\u017fts", "Digest", "dige\u017ft"])
 @pytest.mark.parametrize("reader", READERS)
 def test_a_reader_takes_for_a_field_what_looks_like_it_and_we_refuse_that(
@@ -196,15 +208,36 @@ def test_a_reader_takes_for_a_field_what_looks_like_it_and_we_refuse_that(
         document[field] = [theirs.descriptor.to_oci()]
     raw = json.dumps(document).encode()
     with FakeRegistry() as registry:
-        held = registry.repositories.by_name["shop/api"] = Repository()
-        for build in (ours, theirs):
-            held.manifests[str(build.digest)] = (build.manifest.media_type, build.manifest.raw)
-            held.blobs |= {str(digest): blob for digest, blob in build.blobs.items()}
-        held.manifests[str(Digest.of(raw))] = (MediaType.OCI_INDEX, raw)
-        held.tags["v1"] = str(Digest.of(raw))
-        reference = f"{registry.host}/shop/api:v1"
+        reference = plant(registry, raw, ours, theirs)
         ask(READERS[reader].pull, reference, peers, ours, tmp_path / "pulled")
     pulled = {path.name for path in (tmp_path / "pulled" / "blobs" / "sha256").iterdir()}
     assert pulled & {ours.digest.hex, theirs.digest.hex} == {theirs.digest.hex}
     with pytest.raises(ContentError, match="which many readers take for"):
         Manifest.from_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("words", "lost"),
+    [
+        pytest.param({"os": "Linux", "architecture": "ARM64"}, [*READERS], id="upper case"),
+        pytest.param({"os": "linux", "architecture": "aarch64"}, ["skopeo", "crane", "oras"], id="a synonym"),
+        pytest.param(
+            {"os": "linux", "architecture": "arm64", "variant": "8"}, ["skopeo"], id="half a variant"
+        ),
+        pytest.param(None, ["regctl", "oras", "crane"], id="no platform"),
+    ],
+)
+def test_readers_do_not_find_an_image_by_a_platform_that_we_do_not_let_pass(
+    peers: Path, words: dict[str, str] | None, lost: Sequence[str], tmp_path: Path
+) -> None:
+    amd64, arm64 = a_build("linux/amd64"), a_build("linux/arm64")
+    platform = arm64.platform if words else None
+    index = Index.build(
+        [amd64.descriptor, replace(arm64.descriptor, platform=platform, platform_fields=words)]
+    )
+    with FakeRegistry() as registry:
+        reference = plant(registry, index.raw, amd64, arm64)
+        for reader in lost:
+            with pytest.raises(AssertionError, match=r"no.*(platform|matching|architecture)|not found"):
+                ask(READERS[reader].config, reference, peers, arm64, tmp_path)
+        assert run(["verify", reference]) == VerifyFailedError.exit_code

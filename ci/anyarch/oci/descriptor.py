@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from anyarch.errors import ContentError, UsageError
 from anyarch.oci.digest import Digest
+from anyarch.oci.media_type import is_nondistributable
 from anyarch.oci.platforms import Platform
 
 if TYPE_CHECKING:
@@ -103,6 +104,21 @@ class Descriptor:
     def with_annotations(self, annotations: Mapping[str, str]) -> Self:
         """The same descriptor, with ``annotations`` added; equal keys are replaced."""
         return replace(self, annotations={**self.annotations, **annotations})
+
+    @property
+    def lives_elsewhere(self) -> bool:
+        """Whether registries need not have this: a layer that may not be pushed and says where it is.
+
+        Addresses alone excuse nothing: clients look for any other layer in the registry.
+        """
+        return is_nondistributable(self.media_type) and bool(self.extra.get("urls"))
+
+    @property
+    def is_choosable(self) -> bool:
+        """Whether every reader finds this by its platform: there is one, in the usual words."""
+        if self.platform is None or self.platform_fields is None:
+            return self.platform is not None
+        return self.platform.is_spelled(self.platform_fields)
 
     @property
     def is_attestation(self) -> bool:

@@ -121,6 +121,15 @@ class Platform:
             fields["variant"] = self.variant
         return fields
 
+    def is_spelled(self, fields: Mapping[str, object]) -> bool:
+        """Whether a ``platform`` object says this platform in the words that readers compare with theirs.
+
+        A variant that goes without saying may be said or not.
+        """
+        usual = {"", self.variant, _IMPLIED_VARIANTS.get(self.architecture, "")}
+        said = fields.get("os"), fields.get("architecture")
+        return said == (self.os, self.architecture) and (fields.get("variant") or "") in usual
+
     @property
     def is_attestation(self) -> bool:
         """Whether this is BuildKit's ``unknown/unknown``, the mark of an attestation manifest."""

@@ -116,7 +116,7 @@ async def survey(source: Store, target: Store, digests: Sequence[Digest]) -> Loa
         for digest, manifest in level.items()
         if isinstance(manifest, Image) and digest in lacking
         for blob in (*manifest.layers, manifest.config)
-        if not _stays_away(blob)
+        if not blob.lives_elsewhere
     }
     return Load(
         source=source,
@@ -159,13 +159,7 @@ async def ship(load: Load, *, on_write: Callable[[Write], None] = lambda _: None
     done: set[Digest] = set()
 
     async def bring(blob: Descriptor) -> None:
-        try:
-            moved = await load.target.copy_blob(blob, load.source)
-        except NotFoundError:
-            if "urls" not in blob.extra:  # with them, registries accept a manifest without the blob
-                raise
-            return
-        if moved:
+        if await load.target.copy_blob(blob, load.source):
             done.add(blob.digest)
             on_write(load.write_of(blob.digest, blob))
 
@@ -214,11 +208,6 @@ def _writes(load: Load, digests: Collection[Digest]) -> list[Write]:
 def _children(level: Iterable[Manifest]) -> list[Digest]:
     listed = (manifest.manifests for manifest in level if isinstance(manifest, Index))
     return list(dict.fromkeys(child.digest for children in listed for child in children))
-
-
-def _stays_away(blob: Descriptor) -> bool:
-    """Layers that their owner forbids to push; registries accept manifests without them."""
-    return "nondistributable" in blob.media_type or ".foreign." in blob.media_type
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -125,11 +125,13 @@ class LayoutStore:
 
     def _get(self, target: Digest | Tag) -> Manifest:
         if isinstance(target, Digest):
-            digest, announced, subject = target, "", f"{self.name}@{target}"
+            entry, digest, announced, subject = None, target, "", f"{self.name}@{target}"
         else:
             entry = self._index.entry(target)
             digest, announced, subject = entry.digest, entry.media_type, f"{self.name}:{target}"
         raw = self._files.read_blob(digest, MANIFEST_MAX_BYTES)
+        if entry is not None and entry.size != len(raw):
+            raise ContentError(f"{subject}: index.json says {entry.size} bytes, found {len(raw)}")
         digest.check(raw, subject=subject)
         return Manifest.from_bytes(raw, media_type=announced, subject=subject)
 
@@ -161,7 +163,7 @@ class LayoutStore:
         """Refuse a manifest before what it names is here, as a registry does."""
         parts = manifest.manifests if isinstance(manifest, Index) else ()
         if isinstance(manifest, Image):
-            parts = (manifest.config, *(layer for layer in manifest.layers if "urls" not in layer.extra))
+            parts = (manifest.config, *(layer for layer in manifest.layers if not layer.lives_elsewhere))
         for part in parts:
             size = self._files.size(part.digest)
             if size is None:

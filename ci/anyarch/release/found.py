@@ -11,6 +11,7 @@ from anyarch.errors import ContentError, NotFoundError
 from anyarch.oci.manifest import CONFIG_MAX_BYTES, Image, ImageConfig, Index
 from anyarch.oci.media_type import CONFIG_TYPES
 from anyarch.release.parallel import both, in_parallel
+from anyarch.release.rootfs import flaws
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +41,7 @@ class FoundImage:
 
     ``root`` is the document that was asked for: the manifest itself, or BuildKit's index of one image
     and its attestations. ``descriptor`` points at the manifest, as ``index`` says it if it came in one.
+    ``flaws`` say why no runtime can unpack it.
     """
 
     root: Descriptor
@@ -48,11 +50,12 @@ class FoundImage:
     platform: Platform
     attestations: tuple[Descriptor, ...] = ()
     index: Index | None = None
+    flaws: tuple[str, ...] = ()
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """The layers that a registry must hold; foreign ones (with ``urls``) live elsewhere."""
-        return tuple(layer for layer in self.manifest.layers if "urls" not in layer.extra)
+        """The layers that a registry must hold."""
+        return tuple(layer for layer in self.manifest.layers if not layer.lives_elsewhere)
 
     @property
     def total_bytes(self) -> int:
@@ -109,6 +112,7 @@ async def find_image(
         platform=_platform(early, descriptor.platform),
         attestations=said.attestations,
         index=said.index,
+        flaws=flaws(manifest, early),
     )
 
 

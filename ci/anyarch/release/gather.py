@@ -69,7 +69,7 @@ async def _read_child(store: Store, record: Record) -> Child:
         )
     except (NotFoundError, ContentError) as error:
         return Child(record=record, problems=(error.what,))
-    return Child(record=record, found=found)
+    return Child(record=record, found=found, problems=found.flaws)
 
 
 def _with_missing(child: Child, missing: frozenset[Digest]) -> Child:

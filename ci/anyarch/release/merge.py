@@ -100,9 +100,9 @@ def _listed_already(children: Sequence[Child], images: Sequence[FoundImage]) -> 
     indexes = {each.index.digest: each.index for each in referenced if each is not None and each.index}
     if len(indexes) != 1 or not all(each is not None and each.index for each in referenced):
         return None
-    # A descriptor without a platform is legal, and nobody can choose it.
-    told = all(image.descriptor.platform is not None for image in images)
-    return next(iter(indexes.values())) if told else None
+    # A descriptor without a platform is legal, and so is "Linux/AMD64": few readers can choose it.
+    choosable = all(image.descriptor.is_choosable for image in images)
+    return next(iter(indexes.values())) if choosable else None
 
 
 def _build(

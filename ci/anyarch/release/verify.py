@@ -21,6 +21,7 @@ from anyarch.release.found import (
     same_platform,
 )
 from anyarch.release.parallel import in_parallel
+from anyarch.release.rootfs import flaws
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,7 @@ class _Entry:
         """Layers, and for an attestation its config too: nobody reads that one."""
         if self.manifest is None:
             return []
-        layers = [layer for layer in self.manifest.layers if "urls" not in layer.extra]
+        layers = [layer for layer in self.manifest.layers if not layer.lives_elsewhere]
         return [*layers, self.manifest.config] if self.descriptor.is_attestation else layers
 
     @property
@@ -96,6 +97,8 @@ async def verify(store: Store, target: Digest | Tag, *, platforms: Sequence[Plat
     entries = await in_parallel([partial(_read, store, each, root) for each in descriptors])
     missing = await missing_blobs(store, [blob for entry in entries for blob in entry.blobs])
     faults = _set_faults(entries, platforms)
+    if isinstance(root, Index):
+        _check_choosable(entries, asked=bool(platforms))
     for entry in entries:
         faults += [f"{entry.name}: {fault}" for fault in entry.faults]
         gone = [blob.digest for blob in entry.blobs if blob.digest in missing]
@@ -133,7 +136,9 @@ async def _read(store: Store, descriptor: Descriptor, root: Manifest) -> _Entry:
             check_parts(manifest)
             entry.manifest = manifest
             if not descriptor.is_attestation:
-                _check_platform(entry, await read_config(store, manifest))
+                config = await read_config(store, manifest)
+                _check_platform(entry, config)
+                entry.faults += flaws(manifest, config)
     except (NotFoundError, ContentError) as error:
         entry.faults.append(error.what)
     return entry
@@ -151,6 +156,27 @@ def _check_platform(entry: _Entry, config: ImageConfig) -> None:
     silent = not config.document.get("variant") and said.architecture == real.architecture
     if not same_platform(said, real) and not (silent and said.os == real.os):
         entry.faults.append(f"the index says {said}, but its config says {real}")
+
+
+def _check_choosable(entries: Sequence[_Entry], *, asked: bool) -> None:
+    """Hold the platforms of an index against the words in which clients look for them.
+
+    One image alone that names none, and that nobody asks for by its platform, is found by most.
+    """
+    images = [entry for entry in entries if not entry.descriptor.is_attestation]
+    for entry in images:
+        said, words = entry.descriptor.platform, entry.descriptor.platform_fields or {}
+        if said is None and entry.manifest is not None and (asked or len(images) > 1):
+            entry.faults.append(
+                "the index names no platform for it: regctl and oras cannot choose it, skopeo takes any such"
+            )
+        elif said is not None and not entry.descriptor.is_choosable:
+            spelled = "/".join(
+                str(words[each]) for each in ("os", "architecture", "variant") if words.get(each)
+            )
+            entry.faults.append(
+                f"the index spells it {spelled}: clients that look for {said}, such as skopeo, do not find it"
+            )
 
 
 def _set_faults(entries: Sequence[_Entry], platforms: Sequence[Platform]) -> list[str]:

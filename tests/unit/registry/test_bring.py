@@ -156,8 +156,15 @@ def replace_layers(document: dict[str, object], layer: dict[str, object]) -> byt
     return strict_json.dumps(document | {"layers": [layer]})
 
 
-async def test_a_layer_with_urls_may_be_away_and_any_other_not() -> None:
-    for fields, comes in (({"urls": ["https://example.com/layer"]}, True), ({}, False)):
+async def test_a_layer_that_may_not_be_pushed_may_be_away_and_any_other_not() -> None:
+    addresses = {"urls": ["https://example.com/layer"]}
+    foreign = {"mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"}
+    for fields, comes in (
+        ({**foreign, **addresses}, True),
+        (foreign, False),
+        (addresses, False),
+        ({}, False),
+    ):
         manifest = with_layer(**fields)
         source, target = await a_source(), MemoryStore()
         source.plant(manifest.digest, manifest)

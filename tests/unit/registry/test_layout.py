@@ -297,6 +297,14 @@ async def test_hostile_layouts_are_refused(layout: LayoutStore, spoil: Callable[
             await operation()
 
 
+async def test_an_entry_of_another_size_than_its_manifest_is_refused(layout: LayoutStore) -> None:
+    path = layout.path / "index.json"
+    path.write_text(path.read_text().replace(f'"size": {IMAGE.manifest.size}', '"size": 1'))
+    with pytest.raises(ContentError, match=f"index.json says 1 bytes, found {IMAGE.manifest.size}"):
+        await layout.get(V1)
+    assert (await layout.get(IMAGE.digest)).raw == IMAGE.manifest.raw
+
+
 async def test_a_tag_that_points_at_two_things_is_refused(layout: LayoutStore) -> None:
     other = an_image("linux/arm64")
     await upload(layout, other)

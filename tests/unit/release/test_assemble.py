@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -386,11 +387,23 @@ async def test_a_dry_run_tells_of_the_destinations_tags_and_index_only() -> None
     assert dry.writes == (await merged(store, references=references)).writes
 
 
-async def test_an_index_without_platforms_is_made_anew() -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(None, id="none"),
+        pytest.param({"os": "Linux", "architecture": "ARM64"}, id="upper case"),
+        pytest.param({"os": "linux", "architecture": "aarch64"}, id="a synonym"),
+    ],
+)
+async def test_an_index_whose_platforms_clients_do_not_find_is_made_anew(
+    words: dict[str, str] | None,
+) -> None:
     store = await a_store(AMD64, ARM64)
-    nameless = Index.build([AMD64.manifest.descriptor, ARM64.manifest.descriptor])
-    done = await merged(store, references=[await with_index(store, nameless)])
-    assert [str(each.platform) for each in done.release.index.manifests] == ["linux/amd64", "linux/arm64"]
+    platform = ARM64.platform if words else None
+    odd = replace(ARM64.descriptor, platform=platform, platform_fields=words)
+    done = await merged(store, references=[await with_index(store, Index.build([AMD64.descriptor, odd]))])
+    listed = [each["platform"] for each in json.loads(done.release.index.raw)["manifests"]]
+    assert listed == [{"architecture": name, "os": "linux"} for name in ("amd64", "arm64")]
 
 
 async def test_versions_of_windows_stand_beside_one_another_in_one_order() -> None:

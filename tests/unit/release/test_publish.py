@@ -281,10 +281,15 @@ async def test_all_that_is_missing_is_listed_at_once() -> None:
     assert arm64.startswith("linux/arm64 (")
 
 
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+
+
 async def test_a_layer_that_lives_elsewhere_is_not_asked_for() -> None:
     build = an_image("windows/amd64")
     document = dict(build.manifest.document)
-    document["layers"] = [{**build.manifest.layers[0].to_oci(), "urls": ["https://example.com/base"]}]
+    document["layers"] = [
+        {**build.manifest.layers[0].to_oci(), "mediaType": FOREIGN, "urls": ["https://example.com/base"]}
+    ]
     foreign = replace(build.manifest, document=document)
     store = await a_store()
     store.blobs.update(build.blobs)

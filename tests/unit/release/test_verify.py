@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from anyarch.errors import NotFoundError, RegistryUnavailableError, VerifyFailedError
-from anyarch.oci.manifest import Index
+from anyarch.errors import MergeRefusedError, NotFoundError, RegistryUnavailableError, VerifyFailedError
+from anyarch.oci import strict_json
+from anyarch.oci.manifest import Image, Index, Manifest
 from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Tag
 from anyarch.release.publish import merge
@@ -104,10 +105,180 @@ async def test_an_older_tools_config_without_variant_is_no_fault() -> None:
     assert len((await verify(store, TAG, platforms=[Platform("linux", "arm", "v6")])).children) == 1
 
 
-async def test_an_index_without_platforms_is_read_from_its_configs() -> None:
-    bare = Index.build([AMD.manifest.descriptor, ARM.manifest.descriptor])
-    store = await holding(bare, AMD, ARM)
-    assert len((await verify(store, TAG, platforms=[AMD64, ARM64])).children) == 2
+async def test_one_image_without_a_platform_is_read_from_its_config() -> None:
+    store = await holding(Index.build([ARM.manifest.descriptor]), ARM)
+    assert [child.platform for child in (await verify(store, TAG)).children] == [ARM64]
+
+
+@pytest.mark.parametrize(
+    ("children", "asked"),
+    [
+        pytest.param([ARM.manifest.descriptor], [ARM64], id="alone, and asked for"),
+        pytest.param([AMD.descriptor, ARM.manifest.descriptor], [], id="beside another"),
+        pytest.param([AMD.descriptor, ARM.manifest.descriptor], [AMD64, ARM64], id="one of two asked for"),
+    ],
+)
+async def test_an_image_that_its_index_names_no_platform_for_is_a_fault(
+    children: list[Descriptor], asked: list[Platform]
+) -> None:
+    store = await holding(Index.build(children), AMD, ARM)
+    (fault,) = await faults(store, *asked)
+    assert fault.startswith(f"linux/arm64 {ARM.digest}: the index names no platform for it")
+
+
+def spelled(image: BuiltImage, **words: str) -> Descriptor:
+    return replace(image.descriptor, platform_fields=words)
+
+
+@pytest.mark.parametrize(
+    ("child", "said"),
+    [
+        pytest.param(spelled(AMD, os="Linux", architecture="AMD64"), "Linux/AMD64", id="upper case"),
+        pytest.param(spelled(AMD, os="linux", architecture="x86_64"), "linux/x86_64", id="the kernel's word"),
+        pytest.param(
+            spelled(ARM, os="linux", architecture="arm64", variant="V8"), "linux/arm64/V8", id="variant"
+        ),
+        pytest.param(
+            spelled(ARM, os="linux", architecture="arm64", variant="8"), "linux/arm64/8", id="half a variant"
+        ),
+    ],
+)
+async def test_a_platform_in_words_that_clients_do_not_look_for_is_a_fault(
+    child: Descriptor, said: str
+) -> None:
+    store = await holding(Index.build([child]), AMD, ARM)
+    for asked in ([], [child.platform or AMD64]):
+        (fault,) = await faults(store, *asked)
+        assert f"the index spells it {said}: clients that look for {child.platform}" in fault
+
+
+@pytest.mark.parametrize(
+    "child",
+    [
+        pytest.param(spelled(ARM, os="linux", architecture="arm64", variant="v8"), id="arm64/v8"),
+        pytest.param(spelled(AMD, os="linux", architecture="amd64", variant="v1"), id="amd64/v1"),
+        pytest.param(spelled(AMD, os="linux", architecture="amd64", variant=""), id="an empty variant"),
+        pytest.param(
+            spelled(an_image("linux/arm"), os="linux", architecture="arm"), id="arm without a variant"
+        ),
+    ],
+)
+async def test_a_variant_that_goes_without_saying_may_be_said(child: Descriptor) -> None:
+    store = await holding(Index.build([child]), AMD, ARM, an_image("linux/arm"))
+    asked = [child.platform or AMD64]
+    assert [each.digest for each in (await verify(store, TAG, platforms=asked)).children] == [child.digest]
+
+
+DIFF_ID = str(AMD.digest)
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+DISTRIBUTABLE = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        pytest.param({"rootfs": None}, "has no rootfs", id="no rootfs"),
+        pytest.param({"rootfs": ["x"]}, "has no rootfs", id="rootfs that is a list"),
+        pytest.param(
+            {"rootfs": {"type": "layers"}}, "lists 0 layers (rootfs.diff_ids), its manifest 1", id="none"
+        ),
+        pytest.param({"rootfs": {"diff_ids": [DIFF_ID] * 2}}, "lists 2 layers", id="one too many"),
+        pytest.param({"rootfs": {"diff_ids": "x"}}, "no list of digests", id="no list"),
+        pytest.param({"rootfs": {"diff_ids": ["x"]}}, "no list of digests", id="no digests"),
+    ],
+)
+async def test_a_config_that_does_not_list_the_layers_is_a_fault(
+    fields: dict[str, object], said: str
+) -> None:
+    image = an_image("linux/arm64", config_fields=fields)
+    store = await holding(an_index(image), image)
+    (fault,) = await faults(store)
+    assert fault.startswith(f"linux/arm64 {image.digest}: ")
+    assert said in fault
+    with pytest.raises(MergeRefusedError, match="no runtime can unpack it"):
+        await merge(store, [a_record(image, execution=None)], dry_run=True)
+
+
+def of_layers(*kinds: str, urls: bool = False) -> BuiltImage:
+    """One image, whose layers all have the same bytes and are of these types."""
+    whole = an_image("linux/arm64")
+    image = an_image(
+        "linux/arm64", config_fields={"rootfs": {"type": "layers", "diff_ids": [DIFF_ID] * len(kinds)}}
+    )
+    (layer,) = image.manifest.layers
+    more = {"urls": ["https://example.com/layer"]} if urls else {}
+    layers = [{**layer.to_oci(), "mediaType": kind, **more} for kind in kinds]
+    manifest = Manifest.from_bytes(strict_json.dumps({**image.manifest.document, "layers": layers}))
+    assert isinstance(manifest, Image)
+    return replace(image, manifest=manifest, blobs={**whole.blobs, **image.blobs})
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param("text/html", id="a page"),
+        pytest.param("application/json", id="JSON"),
+        pytest.param("application/octet-stream", id="anything"),
+        pytest.param("application/vnd.in-toto+json", id="a statement"),
+        pytest.param("application/vnd.oci.image.config.v1+json", id="a config"),
+        pytest.param("application/vnd.oci.image.manifest.v1+json", id="a manifest"),
+        pytest.param("application/vnd.oci.empty.v1+json", id="the empty descriptor"),
+        pytest.param("application/vnd.oci.image.layer.v1.tar+rar", id="an unknown compression"),
+        pytest.param("Application/vnd.oci.image.layer.v1.tar", id="upper case"),
+    ],
+)
+async def test_a_layer_that_no_runtime_unpacks_is_a_fault(kind: str) -> None:
+    image = of_layers(DISTRIBUTABLE, kind)
+    store = await holding(an_index(image), image)
+    (fault,) = await faults(store)
+    assert f"its layer {image.manifest.layers[1].digest} is a {kind}, which no runtime unpacks" in fault
+    with pytest.raises(MergeRefusedError, match="which no runtime unpacks"):
+        await merge(store, [a_record(image, execution=None)], dry_run=True)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(
+            f"application/vnd.oci.image.layer.v1.tar{how}"
+            for how in ("", "+gzip", "+zstd", "+gzip+encrypted")
+        ),
+        *(f"application/vnd.oci.image.layer.nondistributable.v1.tar{how}" for how in ("", "+gzip", "+zstd")),
+        *(
+            f"application/vnd.docker.image.rootfs.diff.tar{how}"
+            for how in ("", ".gzip", ".zstd", "+encrypted")
+        ),
+        FOREIGN,
+        "application/vnd.oci.image.layer.nydus.blob.v1",
+        "application/vnd.erofs.layer.v1",
+        "application/vnd.wasm.content.layer.v1+wasm",
+    ],
+)
+async def test_a_layer_that_some_runtime_unpacks_is_none(kind: str) -> None:
+    image = of_layers(kind)
+    store = await holding(an_index(image), image)
+    assert len((await verify(store, TAG)).children) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "urls", "excused"),
+    [
+        pytest.param(FOREIGN, True, True, id="foreign, with an address"),
+        pytest.param(FOREIGN, False, False, id="foreign, and nowhere"),
+        pytest.param(DISTRIBUTABLE, True, False, id="any other, with an address"),
+    ],
+)
+async def test_a_layer_may_be_away_only_if_it_may_not_be_pushed(kind: str, urls: bool, excused: bool) -> None:
+    image = of_layers(kind, urls=urls)
+    store = await holding(an_index(image), image)
+    del store.blobs[image.manifest.layers[0].digest]
+    if excused:
+        await verify(store, TAG)
+        await merge(store, [a_record(image, execution=None)], dry_run=True)
+        return
+    assert "is not there" in (await faults(store))[0]
+    with pytest.raises(MergeRefusedError, match="no longer has it"):
+        await merge(store, [a_record(image, execution=None)], dry_run=True)
 
 
 async def test_optional_platforms_that_are_missing_are_told() -> None:
