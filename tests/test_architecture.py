@@ -21,13 +21,14 @@ DAGGER_FUNCTION_MAX_LINES = 20
 
 # room → the rooms that it may import
 ARROWS = {
-    "errors": set[str](),
+    "shown": set[str](),
+    "errors": {"shown"},
     "checks": {"errors"},
     "oci": {"errors"},
-    "release": {"errors", "oci"},
+    "release": {"shown", "errors", "oci"},
     "report": {"errors", "oci", "release"},
     "registry": {"errors", "checks", "oci"},
-    "engine": {"errors", "checks", "oci", "release", "report"},
+    "engine": {"shown", "errors", "checks", "oci", "release", "report"},
     "github": {"errors", "checks", "oci", "release", "report"},
 }
 PURE_ROOMS = ("oci", "release", "report")

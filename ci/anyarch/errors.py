@@ -42,22 +42,19 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
+from anyarch.shown import shown
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 INTERRUPTED_EXIT_CODE = 130  # 128 + SIGINT, as shells report it
 
 
-def printable(text: str) -> str:
-    """Control characters from hostile input must not reach a terminal; newlines and tabs may."""
-    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
-
-
 class AnyarchError(Exception):
     """A failure with a message for people: what happened, where, what was expected, what to do next.
 
     Args:
-        what: One sentence: what happened and to which object.
+        what: One sentence: what happened and to which object. Line breaks are escaped, but for ``in_lines``.
         hint: What the reader can do next; empty if there is nothing to add.
         facts: What a program reading ``--format json`` wants as fields: ``platform``, ``url``, ``status`` …
     """
@@ -66,8 +63,8 @@ class AnyarchError(Exception):
     usual_hint: ClassVar[str] = ""  # where nothing nearer is known
 
     def __init__(self, what: str, *, hint: str = "", **facts: object) -> None:
-        self.what = printable(what)
-        self.hint = printable(hint or self.usual_hint)
+        self.what = shown(what)
+        self.hint = shown(hint or self.usual_hint)
         self.facts: Mapping[str, object] = MappingProxyType(facts)
         super().__init__(self.what)
 
@@ -80,7 +77,7 @@ class OffendersError(AnyarchError):
 
     def __init__(self, what: str, *, offenders: Sequence[str] = (), hint: str = "", **facts: object) -> None:
         super().__init__(what, hint=hint, **facts)
-        self.offenders = tuple(printable(offender) for offender in offenders)
+        self.offenders = tuple(map(shown, offenders))
 
     def __str__(self) -> str:
         lines = [self.what, *(f"  - {offender}" for offender in self.offenders)]

@@ -66,6 +66,12 @@ def linked(path: Path) -> Callable[[], None]:
     return spoil
 
 
+def named(tag: str) -> None:
+    """Give v1 another name in index.json."""
+    path = Path("dist/index.json")
+    path.write_text(path.read_text().replace('"v1"', json.dumps(tag)))
+
+
 LAYOUTS: Final[dict[str, tuple[Callable[[], object], int]]] = {
     "a blob that is a link out of it": (linked(blob(INDEX.digest)), CONTENT),
     "a folder of blobs that is a link out of it": (linked(Path("dist/blobs/sha256")), CONTENT),
@@ -86,6 +92,7 @@ LAYOUTS: Final[dict[str, tuple[Callable[[], object], int]]] = {
         CONTENT,
     ),
     "a deep index.json": (lambda: Path("dist/index.json").write_text("[" * 10**6), CONTENT),
+    "tags that look like lines of ours": (lambda: named(ESCAPE), NOT_FOUND),
     "a layer that is not there": (lambda: blob(LAYER.digest).unlink(), NOT_WHOLE),
     "a manifest that is not there": (lambda: blob(IMAGE.digest).unlink(), NOT_WHOLE),
     "an index that is not there": (lambda: blob(INDEX.digest).unlink(), NOT_FOUND),
@@ -110,6 +117,7 @@ def test_a_layout_is_a_strangers_folder(name: str, capsys: pytest.CaptureFixture
     call(capsys, "diff", "oci:dist:v1", "oci:dist:v1")
     call(capsys, "history", "oci:dist:v1")
     call(capsys, "rollback", "oci:dist:v1")
+    call(capsys, "prune", "oci:dist", "--older-than", "1h", "--dry-run")
 
 
 GOOD_RECORD: Final = json.dumps(a_record(IMAGE, "oci:dist"))

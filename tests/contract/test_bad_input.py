@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 import time
@@ -108,7 +109,10 @@ def child(**changes: object) -> dict[str, Any]:
 EMPTY_TAR: Final = bytes(1024)
 EMPTY_LAYER: Final = gzip.compress(EMPTY_TAR, mtime=0)
 WHOLE: Final = {**AMD, "rootfs": {"type": "layers", "diff_ids": [str(Digest.of(EMPTY_TAR))]}}
-ESCAPE: Final = "\x1b[2J\x9b2J\u202e\n\r"
+ESCAPE: Final = (
+    "\x1b[2J\x9b2J\u202e\n\r\n::error::forged ##[error]forged\nerror: forged\n  - forged\nok forged"
+)
+FORGED: Final = re.compile(r"^\s*(::|\W*forged|error: forged|ok forged)|##\[", re.MULTILINE)
 ABSENT: Final = f"sha256:{'0' * 64}"
 TWICE: Final = index(CHILD).replace(b'"schemaVersion": 2', b'"schemaVersion": 2, "schemaVersion": 2')
 
@@ -161,6 +165,12 @@ CORPUS: Final = {
     "a child of another size": listing(child(size=GOOD.manifest.size + 1), code=NOT_WHOLE),
     "a child that is not there": listing(child(digest=ABSENT), code=NOT_WHOLE),
     "a child of another media type": listing(child(mediaType=INDEX), code=NOT_WHOLE),
+    "control characters in an artifact type": image(
+        WHOLE, layer=EMPTY_LAYER, artifactType=ESCAPE, annotations={"dev.anyarch.execution": ESCAPE}, code=0
+    ),
+    "control characters in a layer's media type": image(
+        WHOLE, layer=descriptor(EMPTY_LAYER, ESCAPE), code=NOT_WHOLE
+    ),
     "control characters in a child's media type": listing(child(mediaType=ESCAPE), code=NOT_WHOLE),
     "a child of another platform": listing(child(platform={**AMD, "architecture": "s390x"}), code=NOT_WHOLE),
     "an attestation about nothing": listing(
@@ -270,11 +280,12 @@ def call(capsys: pytest.CaptureFixture[str], *words: str) -> Said:
     assert code in documented - {1}, err
     assert "Traceback" not in err
     assert "bug" not in err
-    assert err.count("error:") == (code not in {0, DIFFERENT})
+    assert len(re.findall(r"^error:", err, re.MULTILINE)) == (code not in {0, DIFFERENT})
     if code not in {0, DIFFERENT}:
         assert "→" in err, "what to do next"
     for text in (out, err):
         assert all(letter.isprintable() or letter == "\n" for letter in text)
+        assert not FORGED.search(text), "a stranger wrote a line of ours, or a command to the CI service"
     return Said(code, out, err)
 
 
@@ -298,6 +309,7 @@ def test_every_command_meets_it_with_one_clear_error(
         assert "v1" in said.err or "sha256:" in said.err, "which of them"
         json.loads(call(capsys, "verify", ref, "--format", "json").out)
     diff = call(capsys, "diff", ref, good).code
+    call(capsys, "diff", ref, good, "--format", "json")
     assert diff in DIFF_FINDS.get(name, {DIFFERENT} if case.code == 0 else set(range(2, 99)) | {0}), name
     call(capsys, "history", ref)
     call(capsys, "rollback", ref)

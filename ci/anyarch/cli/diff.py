@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -72,7 +71,7 @@ def diff(
     )
     found = anyio.run(_compare, (a, b), Access.read(insecure_registry), options)
     if format == "json":
-        sys.stdout.write(found.to_json().decode())
+        output.say_json(found.to_fields())
     else:
         for line in text.lines(found, everything=all):
             output.say(line)

@@ -20,8 +20,8 @@ from anyarch.errors import (
     OffendersError,
     TrialFailedError,
     UsageError,
-    printable,
 )
+from anyarch.shown import one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -190,7 +190,7 @@ def _tell_bug(failure: BaseException, cause: BaseException) -> int:
         import traceback  # noqa: PLC0415  as above
 
         sys.stderr.write(printable(veil("".join(traceback.format_exception(failure)))))
-    said = printable(veil(" ".join(str(cause).split())))[:300]
+    said = one_line(veil(" ".join(str(cause).split())))[:300]
     sys.stderr.write(
         f"error: {type(cause).__name__}: {said}\n"
         f"  → this is a bug in anyarch; {TRACEBACK_VARIABLE}=1 shows where, please report it\n"

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Final
 
-from anyarch.errors import printable
+from anyarch.shown import one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,8 +17,8 @@ UNKNOWN: Final = "unknown"
 
 
 def say(text: str) -> None:
-    """A line of the result. What strangers wrote into an image cannot steer the terminal."""
-    sys.stdout.write(f"{printable(text)}\n")
+    """A line of the result. What strangers wrote steers no terminal and looks like no line of ours."""
+    sys.stdout.write(f"{one_line(text)}\n")
 
 
 def say_exactly(raw: bytes) -> None:
@@ -29,7 +29,7 @@ def say_exactly(raw: bytes) -> None:
 
 def note(text: str) -> None:
     """A line of progress, beside the result that programs read."""
-    sys.stderr.write(f"{printable(text)}\n")
+    sys.stderr.write(f"{one_line(text)}\n")
     sys.stderr.flush()
 
 
@@ -39,8 +39,11 @@ def say_json(document: object) -> None:
 
 
 def as_json(document: object) -> str:
-    """JSON for people and programs: letters of all scripts as they are, everything unprintable escaped."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    """JSON for people and programs: letters of all scripts as they are, everything unprintable escaped.
+
+    So is the middle of "##[", by which GitHub Actions knows a command wherever it stands in a line.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, default=str).replace("##[", r"#\u0023[")
     return "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 

@@ -183,7 +183,8 @@ def _say_table(
         output.say("")
         for line in output.table(_OUTCOME, outcomes):
             output.say(line)
-    output.say(f"\nplan {planned.digest}")
+    output.say("")
+    output.say(f"plan {planned.digest}")
     if not planned.tags and any(each.startswith(LAYOUT_PREFIX) for each in planned.destinations):
         output.say("a layout gets the tag latest where none is asked for")
 

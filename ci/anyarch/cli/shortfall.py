@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from anyarch.cli.legs import State
 from anyarch.errors import OffendersError, PartialBuildError
+from anyarch.shown import in_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,8 +50,10 @@ def _offender(leg: Leg) -> str:
     also = [f"- {each}" for each in error.offenders] if isinstance(error, OffendersError) else []
     log = [f"log: {leg.log}"] if leg.log else []
     platform = f"{leg.planned.platform}: "
-    return "\n".join(
-        [platform + first.removeprefix(platform), *(f"    {line}" for line in [*rest, *also, *log])]
+    return in_lines(
+        "\n".join(
+            [platform + first.removeprefix(platform), *(f"    {line}" for line in [*rest, *also, *log])]
+        )
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from anyarch.cli.output import seconds, table
 from anyarch.cli.shortfall import for_all
 from anyarch.errors import TrialFailedError
+from anyarch.shown import in_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +87,7 @@ def _offender(leg: TrialLeg) -> str:
     if leg.trial is not None:
         return f"{platform}{_ending(leg.trial.exit_code)}, {leg.trial.execution}"
     first, *rest = (str(leg.error) if leg.error else "not run").splitlines()
-    return "\n".join([platform + first.removeprefix(platform), *(f"    {line}" for line in rest)])
+    return in_lines("\n".join([platform + first.removeprefix(platform), *(f"    {line}" for line in rest)]))
 
 
 def _ending(code: int) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from anyarch import errors
 from anyarch.engine.narration import instruction_of, is_trial
 from anyarch.engine.output import Kind, Line
+from anyarch.shown import in_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -176,11 +177,11 @@ def _build_failed(
         reasons = [*dict.fromkeys(_short(each) for each in transcript.evidence() if each.strip())]
         said = "\n".join(f"    {line}" for line in reasons[:SHOWN_LINES])
         what = f"{subject.platform}: {subject.work} failed (dagger: exit status {status})"
-        return subject.kind(f"{what}\n{said}" if said else what, hint=f"see {subject.log}", **facts)
+        return subject.kind(in_lines(f"{what}\n{said}" if said else what), hint=f"see {subject.log}", **facts)
     step, instruction, reason = found
     said = "\n".join(f"    {line}" for line in transcript.printed.get(step, ()))
     what = f"{subject.platform}: {instruction} failed: {reason}"
-    what = f"{what}\n{said}" if said else what
+    what = in_lines(f"{what}\n{said}" if said else what)
     return errors.BuildFailedError(
         what,
         hint=_hint(what, subject),
@@ -218,7 +219,7 @@ def _rebuilt(
             offenders.append(line.removeprefix("  - "))
         else:
             what.append(line)
-    said = f"{subject.platform}: " + "\n".join(what[: SHOWN_LINES + 1])
+    said = in_lines(f"{subject.platform}: " + "\n".join(what[: SHOWN_LINES + 1]))
     hint = hint or _hint(said, subject)
     facts = {"platform": subject.platform, "engine": subject.engine, "log": subject.log}
     if issubclass(kind, errors.OffendersError):

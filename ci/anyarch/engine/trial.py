@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from anyarch.engine.call import Call
 from anyarch.engine.ending import PASSWORD_VARIABLE
 from anyarch.errors import BuildTimeoutError, CannotRunError, EngineError
+from anyarch.shown import in_lines
 
 if TYPE_CHECKING:
     from anyarch.engine.failure import Transcript
@@ -82,7 +83,9 @@ class TrialCall(Call):
             stood = "it had said:" if said else "it had said nothing"
         lines = "".join(f"\n    {line}" for line in said or ())
         return BuildTimeoutError(
-            f"{self.platform}: the command did not end within {self.deadline_seconds:g} s; {stood}{lines}",
+            in_lines(
+                f"{self.platform}: the command did not end within {self.deadline_seconds:g} s; {stood}{lines}"
+            ),
             hint=f"see {self.log}; --run-timeout allows more",
             platform=str(self.platform),
             log=str(self.log),

@@ -20,6 +20,7 @@ from anyarch.errors import (
 from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.parallel import in_parallel
 from anyarch.release.tag_order import Kind, in_order, kind
+from anyarch.shown import in_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
@@ -228,7 +229,7 @@ def _words(*words: str) -> str:
 def _with_hint(error: E, words: str, **facts: object) -> E:
     """The same error with more of a hint, and with further facts."""
     between = "" if words.startswith("\n") else "; "
-    hint = f"{error.hint}{between}{words}" if error.hint else words
+    hint = in_lines(f"{error.hint}{between}{words}" if error.hint else words)
     facts = {**error.facts, **facts}
     if isinstance(error, OffendersError):
         return type(error)(error.what, offenders=error.offenders, hint=hint, **facts)

@@ -25,6 +25,7 @@ from anyarch.registry.ecr_advice import advice, denied_action
 from anyarch.registry.ecr_host import EcrHost
 from anyarch.registry.refusal import Refusal
 from anyarch.registry.retry import RetryableError
+from anyarch.shown import in_lines
 
 # The SDK's one exception that it passes on without logging; it is not among its public names.
 from dagger.mod._exceptions import FunctionError
@@ -88,7 +89,7 @@ def build_failure(error: dagger.QueryError, *, subject: str) -> AnyarchError:
         text = f"RUN {instruction} ended with {error.exit_code}" + "".join(f"\n    {line}" for line in lines)
     if _DISK_FULL.search(text):
         return _disk_full(subject, text)
-    return BuildFailedError(f"{subject}: {text}", hint=_base_hint(text), platform=subject)
+    return BuildFailedError(in_lines(f"{subject}: {text}"), hint=_base_hint(text), platform=subject)
 
 
 def _base_hint(text: str) -> str:

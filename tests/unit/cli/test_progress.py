@@ -13,6 +13,7 @@ from anyarch.engine.output import parse_line
 from anyarch.errors import BuildFailedError
 from anyarch.oci.platforms import Platform
 from anyarch.release.plan import PlannedPlatform
+from anyarch.shown import in_lines
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,7 @@ async def play(*legs: Leg) -> None:
         shown.on_line(legs[0], parse_line("5   : Container.withExec ERROR [2.0s]"))
         await anyio.sleep(0.1)
         legs[0].error, legs[0].state = (
-            BuildFailedError("linux/arm64: RUN make failed\n    no rule"),
+            BuildFailedError(in_lines("linux/arm64: RUN make failed\n    no rule")),
             State.FAILED,
         )
         for leg in legs[1:]:

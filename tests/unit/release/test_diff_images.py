@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 import pytest
+from anyarch.cli.output import as_json
 from anyarch.errors import ContentError, NotFoundError, RegistryUnavailableError, UsageError
 from anyarch.oci.digest import Digest
 from anyarch.oci.manifest import Index
@@ -201,7 +202,7 @@ async def test_a_long_report_ends_with_a_count_unless_all_is_asked_for() -> None
 @pytest.mark.anyio
 async def test_json_holds_everything() -> None:
     document = json.loads(
-        (await diff(image_of(BASE), changed(member("etc/os", b"x"), member("opt/y")))).to_json()
+        as_json((await diff(image_of(BASE), changed(member("etc/os", b"x"), member("opt/y")))).to_fields())
     )
     assert (document["a"], document["b"], document["same"]) == ("old", "new", False)
     validator("diff").validate(document)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from anyarch.oci import strict_json
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -111,13 +109,12 @@ class ImagesDiff:
         """The platforms that differ."""
         return [platform for platform in self.platforms if not platform.same]
 
-    def to_json(self) -> bytes:
-        """Everything, as one JSON document with a final newline."""
-        document = {
+    def to_fields(self) -> dict[str, object]:
+        """Everything, as docs/schemas/diff.schema.json has it."""
+        return {
             "schema": 1,
             "a": self.a,
             "b": self.b,
             "same": self.same,
             "platforms": [platform.to_fields() for platform in self.platforms],
         }
-        return strict_json.dumps(document) + b"\n"

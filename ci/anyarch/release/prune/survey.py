@@ -112,7 +112,10 @@ async def tags_of(store: Store) -> list[Tag]:
     try:
         return [Tag.parse(name) for name in names]
     except UsageError as error:
-        raise PruneError(f"{store.name} lists a tag that is none: {error.what}") from error
+        raise PruneError(
+            f"{store.name} lists a tag that is none: {error.what}",
+            hint="nothing is deleted while a name cannot be read; in a layout, mend its index.json",
+        ) from error
 
 
 async def read_tags(store: Store, reader: Reader, tags: Iterable[Tag]) -> dict[Tag, Manifest]:
