@@ -61,6 +61,7 @@ class Authenticator:
         send: Sends a request for a token, without authorization of its own.
         clock: For expiry.
         token_hosts: Other hosts that the user trusts to hand out tokens for this registry.
+        insecure: Hosts that the user lets speak plain HTTP.
         always_basic: It asks for Basic at every request, so there is no need to be asked first.
         given: Whether somebody gave the credential, so that no login would count.
     """
@@ -71,6 +72,7 @@ class Authenticator:
     send: Sender = field(repr=False)
     clock: Clock
     token_hosts: Collection[str] = ()
+    insecure: Collection[str] = ()
     always_basic: bool = False
     given: bool = False
     _lock: anyio.Lock = field(default_factory=anyio.Lock)
@@ -236,6 +238,7 @@ class Authenticator:
             registry=self.registry,
             with_credential=credential is not None,
             token_hosts=self.token_hosts,
+            insecure=self.insecure,
         )
         request = token_request(realm, challenge, scopes, credential)
         shown = request.method == "GET" and credential is not None and credential.password

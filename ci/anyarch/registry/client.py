@@ -91,6 +91,7 @@ class Client:
             clock=options.clock,
             token_hosts={*options.token_hosts, *trusted_token_hosts(host, os.environ)},
             given=self._given is not None,
+            insecure=options.insecure,
             always_basic=_ECR_PRIVATE in host and EcrHost.parse(host) is not None,
         )
 

@@ -137,32 +137,41 @@ def check_elsewhere(url: Url, *, registry: Origin, insecure: Collection[str] = (
     origin = url.origin
     if origin == registry:
         return
+    if origin.host != registry.host:
+        if _is_link_local(origin.host):  # where clouds keep a machine's own credentials
+            raise RegistryProtocolError(f"{registry} sends us to the link-local address {url.redacted}")
+        if is_loopback(origin.host) and not is_loopback(registry.host):
+            raise RegistryProtocolError(f"{registry} sends us to this machine: {url.redacted}")
+        if _is_private(origin.host) and not _is_private(registry.host):
+            raise RegistryProtocolError(f"{registry} sends us to the private address {url.redacted}")
     if origin.scheme == "http" and not _plain_allowed(origin, registry, insecure):
+        hint = f"if that is meant to be, let it as well: --insecure-registry {origin.netloc}"
         raise RegistryProtocolError(
             f"{registry} sends us to {url.redacted}, which is not https",
-            hint=f"if that is meant to be, declare {origin.netloc} insecure as well",
+            hint=hint if registry.scheme == "http" else "",  # nothing lets one with TLS send us off it
         )
-    if origin.host != registry.host and _is_private(origin.host) and not _is_private(registry.host):
-        raise RegistryProtocolError(f"{registry} sends us to the private address {url.redacted}")
-    if origin.host != registry.host and is_loopback(origin.host) and not is_loopback(registry.host):
-        raise RegistryProtocolError(f"{registry} sends us to this machine: {url.redacted}")
 
 
 def check_realm(
-    realm: Url, *, registry: Origin, with_credential: bool, token_hosts: Collection[str] = ()
+    realm: Url,
+    *,
+    registry: Origin,
+    with_credential: bool,
+    token_hosts: Collection[str] = (),
+    insecure: Collection[str] = (),
 ) -> None:
     """Refuse a token server that the registry's credential must not be shown to (CVE-2026-48978).
 
-    Allowed: the registry's own host, the known token host of a public registry, a neighbour under the
-    same parent domain (``registry.example.com`` and ``gitlab.example.com``), or a host in ``token_hosts``.
+    Allowed: the registry's own host, the known token host of a public registry, a domain above or below the
+    registry's (``registry.gitlab.com`` and ``gitlab.com``), or a host in ``token_hosts``.
 
     Raises:
         RegistryProtocolError: the realm is not allowed.
     """
     host = realm.origin.host
-    check_elsewhere(realm, registry=registry)
+    check_elsewhere(realm, registry=registry, insecure=insecure)
     trusted = host in {registry.host, _TOKEN_HOSTS.get(registry.host)} | set(token_hosts)
-    if with_credential and not trusted and not _are_neighbours(host, registry.host):
+    if with_credential and not trusted and not _is_above_or_below(host, registry.host):
         raise RegistryProtocolError(
             f"{registry} asks to show its credential to {realm.redacted}, a host it has nothing to do with",
             hint=f"if that is its token server, trust it: ANYARCH_TOKEN_HOSTS={registry.netloc}={host}",
@@ -183,12 +192,16 @@ def _plain_allowed(origin: Origin, registry: Origin, insecure: Collection[str]) 
     return both_here or origin.host == registry.host or bool({origin.host, origin.netloc} & set(insecure))
 
 
-def _are_neighbours(host: str, other: str) -> bool:
-    """Whether two names share a parent domain of at least two labels, or one is the other's parent."""
+def _is_above_or_below(host: str, other: str) -> bool:
+    """Whether one name is in the other's domain: who owns that, says what the names below it mean.
+
+    Neighbours are nobody's: ``a.github.io`` and ``b.github.io`` have two owners, as have two names under
+    ``co.uk`` or under a cloud's domain of any depth.
+    """
     if _address(host) is not None or _address(other) is not None:
         return False
-    parents = {host.partition(".")[2], host} & {other.partition(".")[2], other}
-    return any("." in parent for parent in parents)
+    shorter, longer = sorted((host, other), key=len)
+    return "." in shorter and longer.endswith(f".{shorter}")
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
@@ -204,6 +217,11 @@ def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddre
     if address in ipaddress.IPv6Network("64:ff9b::/96"):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_link_local(host: str) -> bool:
+    address = _address(host)
+    return address is not None and address.is_link_local
 
 
 def _is_private(host: str) -> bool:

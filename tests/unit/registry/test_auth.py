@@ -289,6 +289,14 @@ async def test_challenges_that_are_not_followed(challenge: str, error: type[Exce
         assert len(registry.seen) == 1
 
 
+async def test_a_token_server_that_the_user_calls_insecure_is_refused_for_another_reason_if_at_all() -> None:
+    with FakeRegistry(auth="bearer", challenge='Bearer realm="http://evil.example/t"') as registry:
+        options = Options(credential=ROBOT, insecure=("evil.example",), clock=FakeClock().clock)
+        async with RegistryStore(Repository(registry.host, "team/app"), options) as store:
+            with pytest.raises(RegistryProtocolError, match="a host it has nothing to do with"):
+                await store.head(Tag("v1"))
+
+
 async def test_dockers_configuration_is_read_only_when_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

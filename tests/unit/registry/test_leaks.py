@@ -126,13 +126,19 @@ async def test_upload_locations_that_are_not_followed(location: str) -> None:
     assert_shows_nothing(str(refused.value))
 
 
-@pytest.mark.parametrize("origin", ["http://storage.example.com", "http://169.254.169.254"])
-async def test_redirects_that_are_not_followed(origin: str) -> None:
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [
+        pytest.param("http://storage.example.com", "which is not https", id="plain HTTP elsewhere"),
+        pytest.param("http://169.254.169.254", "the link-local address", id="cloud metadata"),
+    ],
+)
+async def test_redirects_that_are_not_followed(origin: str, said: str) -> None:
     with FakeRegistry() as registry:
         async with store_in(registry, Credential(USERNAME, PASSWORD)) as store:
             await upload(store, IMAGE)
             registry.switches.blob_redirect = origin
-            with pytest.raises(RegistryProtocolError, match="which is not https") as refused:
+            with pytest.raises(RegistryProtocolError, match=said) as refused:
                 await store.get_blob(IMAGE.manifest.config, max_bytes=10_000)
     assert_shows_nothing(str(refused.value))
 

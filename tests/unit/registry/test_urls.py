@@ -146,7 +146,8 @@ def test_places_that_a_public_registry_may_not_send_us_to(target: str) -> None:
         pytest.param("registry.example.com", "https://registry.example.com:5001/auth", id="its other port"),
         pytest.param("registry-1.docker.io", "https://auth.docker.io/token", id="Docker Hub"),
         pytest.param("registry.gitlab.com", "https://gitlab.com/jwt/auth", id="GitLab: the parent"),
-        pytest.param("registry.example.com", "https://git.example.com/jwt/auth", id="a neighbour"),
+        pytest.param("registry.example.com", "https://auth.registry.example.com/t", id="a name below it"),
+        pytest.param("registry.eu.example.com", "https://example.com/jwt/auth", id="a domain further up"),
         pytest.param("registry.example.com", "https://sso.example.net/t", id="named by the user"),
     ],
 )
@@ -160,6 +161,17 @@ def test_realms_that_may_see_the_credential(registry: str, realm: str) -> None:
     [
         pytest.param("registry.example.com", "https://evil.example.net/token", id="a stranger"),
         pytest.param("registry.example.com", "http://registry.example.com/token", id="plain HTTP"),
+        pytest.param("registry.example.com", "https://git.example.com/jwt/auth", id="a neighbour"),
+        pytest.param("shop.co.uk", "https://evil.co.uk/token", id="another owner under a country's domain"),
+        pytest.param("a.github.io", "https://b.github.io/token", id="another user of a host of pages"),
+        pytest.param("shop.azurecr.io", "https://evil.azurecr.io/token", id="another tenant of a registry"),
+        pytest.param(
+            "a.eastus.cloudapp.azure.com",
+            "https://b.eastus.cloudapp.azure.com/t",
+            id="another machine of a cloud",
+        ),
+        pytest.param("notgitlab.com", "https://gitlab.com/token", id="a name that only ends alike"),
+        pytest.param("registry.com", "https://com/token", id="a top-level domain"),
         pytest.param("registry.com", "https://evil.com/token", id="only the top-level domain in common"),
         pytest.param("registry.example.com", "https://169.254.169.254/token", id="cloud metadata"),
         pytest.param("203.0.113.4", "https://203.0.113.5/token", id="a neighbouring address"),
@@ -171,6 +183,42 @@ def test_realms_that_may_see_the_credential(registry: str, realm: str) -> None:
 def test_realms_that_may_not(registry: str, realm: str) -> None:
     with pytest.raises(RegistryProtocolError):
         check_realm(Url.parse(realm), registry=Origin("https", registry, 443), with_credential=True)
+
+
+INSECURE = Origin("http", "10.0.0.5", 5000)
+
+
+def test_a_plain_token_server_is_asked_where_the_user_says_so() -> None:
+    realm = Url.parse("http://10.0.0.6:5001/token")
+    with pytest.raises(RegistryProtocolError, match="not https") as refused:
+        check_realm(realm, registry=INSECURE, with_credential=False)
+    assert "--insecure-registry 10.0.0.6:5001" in refused.value.hint
+    check_realm(realm, registry=INSECURE, with_credential=False, insecure=["10.0.0.6:5001"])
+    with pytest.raises(RegistryProtocolError, match="nothing to do with") as refused:
+        check_realm(realm, registry=INSECURE, with_credential=True, insecure=["10.0.0.6:5001"])
+    assert "ANYARCH_TOKEN_HOSTS=10.0.0.5:5000=10.0.0.6" in refused.value.hint
+    hosts = ["10.0.0.6"]
+    check_realm(realm, registry=INSECURE, with_credential=True, insecure=["10.0.0.6:5001"], token_hosts=hosts)
+
+
+@pytest.mark.parametrize(
+    ("registry", "target"),
+    [
+        pytest.param(INSECURE, "http://169.254.169.254/latest", id="from a private registry"),
+        pytest.param(LOCAL, "http://169.254.169.254/latest", id="from this machine"),
+        pytest.param(LOCAL, "https://169.254.169.254/latest", id="by TLS"),
+        pytest.param(LOCAL, "http://[fe80::1]/latest", id="IPv6"),
+        pytest.param(LOCAL, "http://[::ffff:169.254.169.254]/latest", id="IPv4 in IPv6"),
+        pytest.param(PUBLIC, "http://169.254.169.254/latest", id="from a public registry"),
+        pytest.param(PUBLIC, "http://10.0.0.1/latest", id="a private address from a public registry"),
+        pytest.param(PUBLIC, "http://bucket.s3.example/x", id="off TLS"),
+    ],
+)
+def test_no_advice_leads_where_nothing_may_lead(registry: Origin, target: str) -> None:
+    host = Url.parse(target).origin.host
+    with pytest.raises(RegistryProtocolError) as refused:
+        check_elsewhere(Url.parse(target), registry=registry, insecure=[host])
+    assert "--insecure-registry" not in refused.value.hint
 
 
 def test_a_strange_realm_may_be_asked_without_a_credential() -> None:
