@@ -379,6 +379,7 @@ def test_a_hostile_history_is_named_and_keeps_its_tag_where_it_is(
     said = call(capsys, "history", f"{registry.host}/team/app:v1")
     assert said.code in {CONTENT, PROTOCOL}
     assert "is not the history" not in said.err, "what is in it was looked at"
+    assert f"delete the tag {history_tag(Tag('v1'))} to begin its history anew" in said.err
     assert call(capsys, "rollback", f"{registry.host}/team/app:v1").code
     assert held.tags == before
 

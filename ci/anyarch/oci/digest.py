@@ -11,6 +11,7 @@ from anyarch.errors import ContentError, UsageError
 
 # https://github.com/opencontainers/image-spec/blob/main/descriptor.md#digests
 _HEX_LENGTHS: Final = {"sha256": 64, "sha512": 128}
+_ON_THE_WAY: Final = "a proxy or the registry's storage altered them; try again, then ask its operator"
 _DIGEST: Final = re.compile(r"(?P<algorithm>[a-z0-9]+):(?P<hex>[0-9a-f]+)", re.ASCII)
 
 
@@ -45,7 +46,7 @@ class Digest:
         """Whether ``content`` has this digest."""
         return self.of(content, algorithm=self.algorithm) == self
 
-    def check(self, content: bytes, *, subject: str) -> None:
+    def check(self, content: bytes, *, subject: str, hint: str = _ON_THE_WAY) -> None:
         """Refuse bytes that are not this digest's.
 
         Raises:
@@ -55,7 +56,7 @@ class Digest:
         if found != self:
             raise ContentError(
                 f"{subject}: expected {self}, but the bytes received are {found}",
-                hint="a proxy or the registry's storage altered them; try again, then ask its operator",
+                hint=hint,
             )
 
     @property

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+_ALTERED: Final = "a file of the layout was altered: write it again"
 _CHUNK_BYTES: Final = 1024 * 1024
 
 
@@ -131,8 +132,10 @@ class LayoutStore:
             digest, announced, subject = entry.digest, entry.media_type, f"{self.name}:{target}"
         raw = self._files.read_blob(digest, MANIFEST_MAX_BYTES)
         if entry is not None and entry.size != len(raw):
-            raise ContentError(f"{subject}: index.json says {entry.size} bytes, found {len(raw)}")
-        digest.check(raw, subject=subject)
+            raise ContentError(
+                f"{subject}: index.json says {entry.size} bytes, found {len(raw)}", hint=_ALTERED
+            )
+        digest.check(raw, subject=subject, hint=_ALTERED)
         return Manifest.from_bytes(raw, media_type=announced, subject=subject)
 
     def _put(self, target: Digest | Tag, manifest: Manifest) -> None:

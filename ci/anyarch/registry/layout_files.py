@@ -30,6 +30,8 @@ _LAYOUT_VERSION: Final = "1.0.0"
 _LAYOUT_MAX_BYTES: Final = 64 * 1024
 _TEMPORARY_PREFIX: Final = ".anyarch-"
 _TEMPORARY_STALE_SECONDS: Final = 24 * 3600.0  # no write takes that long: its process was killed
+# A link may lead out of a stranger's folder; a pipe or device may never end.
+_PLAIN: Final = "only plain files and folders are read in a layout: write it again, or copy it with cp -rL"
 _DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # O_NONBLOCK: a named pipe in a stranger's layout must not hold us.
 _READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -227,7 +229,7 @@ class LayoutFiles:
                 return None
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            raise ContentError(f"{self.path}: {name} is not a regular file")
+            raise ContentError(f"{self.path}: {name} is not a regular file", hint=_PLAIN)
         return stack.enter_context(os.fdopen(descriptor, "rb"))
 
 
@@ -254,5 +256,6 @@ def _problems_named(subject: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENOTDIR}:
-            raise ContentError(f"{subject}: a symbolic link, or not what a layout has there") from error
+            what = f"{subject}: a symbolic link, or not what a layout has there"
+            raise ContentError(what, hint=_PLAIN) from error
         raise FileProblemError(f"{subject}: {error.strerror}") from error

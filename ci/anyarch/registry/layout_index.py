@@ -55,7 +55,8 @@ class LayoutIndex:
             raise self._missing(tag)
         if len(found) > 1:
             digests = ", ".join(map(str, sorted(found)))
-            raise ContentError(f"{self._subject}: tag {tag} points at {digests}")
+            hint = f"name one of them: oci:{self._files.path}@sha256:…"
+            raise ContentError(f"{self._subject}: tag {tag} points at {digests}", hint=hint)
         return next(iter(found.values()))
 
     def _missing(self, tag: Tag) -> NotFoundError:

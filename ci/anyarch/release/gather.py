@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from anyarch.errors import ContentError, NotFoundError
 from anyarch.release.child import Child
+from anyarch.release.config import LAYOUT_PREFIX
 from anyarch.release.found import find_image, missing_blobs, missing_manifests
 from anyarch.release.offenders import is_elsewhere
 from anyarch.release.parallel import both, in_parallel
@@ -75,8 +76,9 @@ async def _read_child(store: Store, record: Record) -> Child:
 def _with_missing(child: Child, missing: frozenset[Digest]) -> Child:
     if child.found is None:
         return child
+    place = "layout" if child.record.repository.startswith(LAYOUT_PREFIX) else "registry"
     problems = [
-        f"expected {what} {part.digest} of {child.found.root.digest}, the registry no longer has it"
+        f"expected {what} {part.digest} of {child.found.root.digest}, the {place} no longer has it"
         for what, parts in (("layer", child.found.blobs), ("attestation", child.found.attestations))
         for part in parts
         if part.digest in missing

@@ -175,11 +175,7 @@ class History:
         moves = tuple(_read_move(each) for each in fields.tables("moves", most=MOVES_MAX))
         fields.end()
         if fields.problems:
-            raise ContentError(
-                f"{subject} is damaged: {'; '.join(fields.problems[:5])}",
-                hint=f"delete it to begin anew; the tag {tag} itself is not touched by that",
-                tag=str(tag),
-            )
+            raise ContentError(f"{subject} is damaged: {'; '.join(fields.problems[:5])}", tag=str(tag))
         return cls(tag, moves)
 
 

@@ -143,9 +143,14 @@ async def read_history(store: Store, tag: Tag) -> History:
     place = history_tag(tag)
     try:
         manifest = await store.get(place)
+        return History.from_manifest(manifest, tag, subject=f"{store.name}:{place}")
     except NotFoundError:
         return History(tag)
-    return History.from_manifest(manifest, tag, subject=f"{store.name}:{place}")
+    except ContentError as error:
+        if error.hint != ContentError.usual_hint:
+            raise
+        hint = f"delete the tag {place} to begin its history anew; {tag} itself is not touched by that"
+        raise ContentError(error.what, hint=hint, **error.facts) from error
 
 
 async def read_ledger(store: Store, tags: Iterable[Tag]) -> Ledger:

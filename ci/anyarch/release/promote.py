@@ -153,7 +153,7 @@ async def rollback(
     except NotFoundError as error:
         raise NotFoundError(
             f"{store.name}:{tag} cannot go back to {target}: {error.what}",
-            hint="the registry no longer has it; anyarch history names earlier ones for --to",
+            hint=f"{store.name} no longer has it; anyarch history names earlier ones for --to",
             **error.facts,
         ) from error
 

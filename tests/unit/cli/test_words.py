@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from anyarch.cli import words
 from anyarch.cli.output import size, table
@@ -75,6 +77,30 @@ def test_a_credential_in_the_environment_is_whole_or_an_error() -> None:
     ],
 )
 def test_what_a_command_acts_on(text: str, destination: str, target: object) -> None:
+    assert parse_target(text) == (destination, target)
+
+
+FULL = "docker.io/library/app:v1"
+
+
+@pytest.mark.parametrize(
+    ("text", "destination", "target"),
+    [
+        pytest.param(f"oci:dist:{FULL}", "oci:dist", Tag(FULL), id="a whole reference"),
+        pytest.param(f"oci:a:b:{FULL}", "oci:a:b", Tag(FULL), id="in a folder with a colon"),
+        pytest.param("oci:a:b:v1", "oci:a:b", Tag("v1"), id="a tag there"),
+        pytest.param(f"oci:new:{FULL}", f"oci:new:{FULL[:-3]}", Tag("v1"), id="where no layout is"),
+        pytest.param("oci:dist:app:v1", "oci:dist", Tag("app:v1"), id="a short reference"),
+        pytest.param("oci:odd:app:v1", "oci:odd:app", Tag("v1"), id="a layout of that very name"),
+    ],
+)
+def test_images_in_a_layout_may_have_whole_references_for_names(
+    text: str, destination: str, target: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("dist", "a:b", "odd", "odd:app"):
+        Path(name).mkdir()
+        Path(name, "oci-layout").write_text("{}")
     assert parse_target(text) == (destination, target)
 
 

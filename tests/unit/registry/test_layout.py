@@ -222,8 +222,9 @@ def replace_by_link(path: Path) -> None:
 @pytest.mark.parametrize("name", ["blobs", "blobs/sha256", "index.json", "oci-layout"])
 async def test_symbolic_links_are_refused(layout: LayoutStore, name: str) -> None:
     replace_by_link(layout.path / name)
-    with pytest.raises(ContentError, match="symbolic link"):
+    with pytest.raises(ContentError, match="symbolic link") as refused:
         await layout.get(V1)
+    assert "only plain files and folders" in refused.value.hint
     with pytest.raises(AnyarchError):
         await layout.put(Tag("v2"), IMAGE.manifest)
 
@@ -243,8 +244,9 @@ async def test_a_named_pipe_does_not_hold_us(layout: LayoutStore) -> None:
     path.unlink()
     os.mkfifo(path)
     with anyio.fail_after(5):
-        with pytest.raises(ContentError, match="not a regular file"):
+        with pytest.raises(ContentError, match="not a regular file") as refused:
             await layout.get(IMAGE.digest)
+    assert "only plain files and folders" in refused.value.hint
 
 
 async def test_altered_bytes_are_refused(layout: LayoutStore) -> None:
@@ -346,6 +348,12 @@ async def test_digests_of_the_other_kind(layout: LayoutStore) -> None:
     found = await layout.head(digest)
     assert found is not None
     assert found.digest == digest
+
+
+async def test_a_name_that_is_a_whole_reference_is_found(layout: LayoutStore) -> None:
+    path = layout.path / "index.json"
+    path.write_text(path.read_text().replace('"v1"', '"docker.io/library/app:v1"'))
+    assert (await layout.get(Tag("docker.io/library/app:v1"))).raw == IMAGE.manifest.raw
 
 
 async def test_a_tag_that_is_not_there_is_told_with_those_that_are(layout: LayoutStore) -> None:

@@ -281,6 +281,16 @@ async def test_all_that_is_missing_is_listed_at_once() -> None:
     assert arm64.startswith("linux/arm64 (")
 
 
+@pytest.mark.parametrize(("name", "said"), [(REPOSITORY, "the registry"), ("oci:dist", "the layout")])
+async def test_what_lacks_a_layer_is_called_what_it_is(name: str, said: str) -> None:
+    build = a_build("linux/amd64")
+    store = await a_store(build, name=name)
+    del store.blobs[build.manifest.layers[0].digest]
+    with pytest.raises(MergeRefusedError) as caught:
+        await merge(store, [a_record(build, repository=name)], tags=TAGS)
+    assert caught.value.offenders[0].endswith(f"{said} no longer has it")
+
+
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 
 
