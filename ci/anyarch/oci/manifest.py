@@ -216,7 +216,8 @@ def _kind(document: Mapping[str, object], *, announced: str, subject: str) -> st
         )
     if kind not in IMAGE_TYPES | INDEX_TYPES:
         raise ContentError(f"{subject}: {kind or 'no media type'} is neither an image nor an index")
-    if (kind in INDEX_TYPES) != lists or document.get("schemaVersion") != 2:
+    version = document.get("schemaVersion")
+    if (kind in INDEX_TYPES) != lists or version != 2 or not isinstance(version, int):
         raise ContentError(f"{subject}: the content is not what {kind} requires")
     return kind
 

@@ -26,6 +26,8 @@ def flaws(manifest: Image, config: ImageConfig) -> tuple[str, ...]:
     rootfs = config.document.get("rootfs")
     if not isinstance(rootfs, dict):
         return (*found, "its config has no rootfs: no runtime can unpack it")
+    if rootfs.get("type") != "layers":  # the only type there is: others MUST be an error
+        return (*found, f"its config's rootfs is of type {str(rootfs.get('type'))[:40]}, expected layers")
     listed = rootfs.get("diff_ids") or []  # Docker leaves an empty list away
     if not isinstance(listed, list) or not all(map(_is_digest, listed)):
         return (*found, "diff_ids of its config's rootfs is no list of digests: no runtime can unpack it")

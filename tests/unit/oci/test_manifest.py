@@ -125,6 +125,9 @@ def test_equal_annotations_in_another_order_give_equal_bytes() -> None:
         pytest.param(image(mediaType=7), "not a string", id="a media type that is a number"),
         pytest.param(image(schemaVersion=1), "schema 1", id="schema 1"),
         pytest.param(image(schemaVersion=3), "not what", id="a schema of the future"),
+        pytest.param(
+            image(schemaVersion=2.0), "not what", id="a schema that readers in Go take for no number"
+        ),
         pytest.param({"schemaVersion": 2}, "no media type", id="nothing in it"),
         pytest.param([], "expected a JSON object", id="a list"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -179,12 +180,20 @@ DISTRIBUTABLE = "application/vnd.oci.image.layer.v1.tar+gzip"
     [
         pytest.param({"rootfs": None}, "has no rootfs", id="no rootfs"),
         pytest.param({"rootfs": ["x"]}, "has no rootfs", id="rootfs that is a list"),
+        pytest.param({"rootfs": {"diff_ids": [DIFF_ID]}}, "is of type None, expected layers", id="no type"),
+        pytest.param(
+            {"rootfs": {"type": "layers+base"}}, "is of type layers+base, expected layers", id="another type"
+        ),
         pytest.param(
             {"rootfs": {"type": "layers"}}, "lists 0 layers (rootfs.diff_ids), its manifest 1", id="none"
         ),
-        pytest.param({"rootfs": {"diff_ids": [DIFF_ID] * 2}}, "lists 2 layers", id="one too many"),
-        pytest.param({"rootfs": {"diff_ids": "x"}}, "no list of digests", id="no list"),
-        pytest.param({"rootfs": {"diff_ids": ["x"]}}, "no list of digests", id="no digests"),
+        pytest.param(
+            {"rootfs": {"type": "layers", "diff_ids": [DIFF_ID] * 2}}, "lists 2 layers", id="one too many"
+        ),
+        pytest.param({"rootfs": {"type": "layers", "diff_ids": "x"}}, "no list of digests", id="no list"),
+        pytest.param(
+            {"rootfs": {"type": "layers", "diff_ids": ["x"]}}, "no list of digests", id="no digests"
+        ),
     ],
 )
 async def test_a_config_that_does_not_list_the_layers_is_a_fault(
@@ -195,7 +204,7 @@ async def test_a_config_that_does_not_list_the_layers_is_a_fault(
     (fault,) = await faults(store)
     assert fault.startswith(f"linux/arm64 {image.digest}: ")
     assert said in fault
-    with pytest.raises(MergeRefusedError, match="no runtime can unpack it"):
+    with pytest.raises(MergeRefusedError, match=re.escape(said)):
         await merge(store, [a_record(image, execution=None)], dry_run=True)
 
 
