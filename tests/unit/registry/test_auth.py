@@ -83,7 +83,10 @@ async def test_only_so_many_requests_are_on_their_way() -> None:
         async with store_in(registry) as store, anyio.create_task_group() as group:
             for number in range(REQUESTS_AT_ONCE_MAX + 5):
                 group.start_soon(store.head, Tag(f"v{number}"))
-            await anyio.sleep(0.3)
+            with anyio.fail_after(20):
+                while len(registry.seen) < REQUESTS_AT_ONCE_MAX:  # noqa: ASYNC110  another thread
+                    await anyio.sleep(0.01)
+            await anyio.sleep(0.1)  # for one more, if there were no bound
             assert len(registry.seen) == REQUESTS_AT_ONCE_MAX
             group.cancel_scope.cancel()
 
