@@ -15,6 +15,7 @@ from anyarch.errors import UsageError
 from anyarch.oci.digest import Digest
 from anyarch.oci.reference import Tag
 from anyarch.release.promote import rollback as move
+from anyarch.release.reserved import release_tag
 
 if TYPE_CHECKING:
     from anyarch.release.promote import Promotion
@@ -43,6 +44,7 @@ def rollback(
     destination, tag = parse_target(ref)
     if not isinstance(tag, Tag):
         raise UsageError(f"{ref} names a digest; only a tag can be moved")
+    release_tag(tag.name)  # our own books are no release
     digest = Digest.parse(to) if to else None
     access = Access.read(insecure_registry)
 

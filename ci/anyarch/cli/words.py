@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from anyarch.errors import UsageError
 from anyarch.oci.platforms import Platform
-from anyarch.oci.reference import Tag
+from anyarch.release.reserved import release_tag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from anyarch.oci.reference import Tag
     from anyarch.registry.credential import Credential
 
 INSECURE_VARIABLE: Final = "ANYARCH_INSECURE_REGISTRIES"
@@ -40,9 +41,9 @@ def tags(values: Iterable[str]) -> tuple[Tag, ...]:
     """``--tag``.
 
     Raises:
-        UsageError: a word that no registry takes as a tag.
+        UsageError: a word that no registry takes as a tag, or one of our own tags.
     """
-    return tuple(dict.fromkeys(Tag.parse(word) for word in separate(values)))
+    return tuple(dict.fromkeys(release_tag(word) for word in separate(values)))
 
 
 def engines(values: Iterable[str]) -> dict[Platform, str]:

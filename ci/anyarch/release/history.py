@@ -22,6 +22,7 @@ from anyarch.oci.manifest import MANIFEST_MAX_BYTES, Image, Manifest
 from anyarch.oci.media_type import MediaType
 from anyarch.oci.reference import Tag
 from anyarch.release.fields import Fields
+from anyarch.release.reserved import RESERVED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,7 +39,7 @@ EMPTY: Final = Descriptor(
     media_type=MediaType.OCI_EMPTY, digest=Digest.of(EMPTY_CONTENT), size=len(EMPTY_CONTENT)
 )
 
-_RESERVED: Final = "_anyarch.history"
+_RESERVED: Final = f"{RESERVED_PREFIX}history"
 _TAG_MAX_CHARACTERS: Final = 128
 _MOVES: Final = "dev.anyarch.history"
 _TAG: Final = "dev.anyarch.history.tag"

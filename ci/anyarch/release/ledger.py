@@ -142,14 +142,16 @@ async def read_history(store: Store, tag: Tag) -> History:
         return History(tag)
     place = history_tag(tag)
     try:
-        manifest = await store.get(place)
-        return History.from_manifest(manifest, tag, subject=f"{store.name}:{place}")
+        return History.from_manifest(await store.get(place), tag, subject=f"{store.name}:{place}")
     except NotFoundError:
         return History(tag)
     except ContentError as error:
         if error.hint != ContentError.usual_hint:
             raise
-        hint = f"delete the tag {place} to begin its history anew; {tag} itself is not touched by that"
+        hint = (
+            f"delete the tag {place} to begin its history anew; {tag} itself is not touched by that, and "
+            "anyarch rollback --to=sha256:… works without a history"
+        )
         raise ContentError(error.what, hint=hint, **error.facts) from error
 
 
@@ -166,7 +168,7 @@ async def read_ledger(store: Store, tags: Iterable[Tag]) -> Ledger:
         try:
             return await read_history(store, tag)
         except ContentError as error:
-            damaged[tag] = error.what
+            damaged[tag] = f"{error.what}: {error.hint}"
             return None
 
     found = await in_parallel([partial(read, tag) for tag in wanted])

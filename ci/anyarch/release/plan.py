@@ -11,7 +11,6 @@ from anyarch.errors import ContentError, PlanError, UsageError
 from anyarch.oci import strict_json
 from anyarch.oci.digest import Digest
 from anyarch.oci.platforms import Platform
-from anyarch.oci.reference import Tag
 from anyarch.release.config import (
     BuildSettings,
     Config,
@@ -23,6 +22,7 @@ from anyarch.release.config import (
     read_build,
 )
 from anyarch.release.fields import Fields
+from anyarch.release.reserved import release_tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -190,7 +190,7 @@ def make_plan(
     return Plan(
         destination=parse_destination(destination or config.image or DEFAULT_DESTINATION),
         also=tuple(map(parse_destination, also)) if destination else config.also,
-        tags=tuple(dict.fromkeys(str(Tag.parse(tag)) for tag in (tags or computed.names))),
+        tags=tuple(dict.fromkeys(str(release_tag(tag)) for tag in (tags or computed.names))),
         build=described(config, context, version=computed.version, revision=revision),
         revision=revision,
         platforms=tuple(
@@ -267,7 +267,7 @@ def _read_platforms(fields: Fields) -> tuple[PlannedPlatform, ...]:
 
 def _check_tag(tag: str, fields: Fields) -> None:
     try:
-        Tag.parse(tag)
+        release_tag(tag)
     except UsageError as error:
         fields.problem("tags", error.what)
 

@@ -8,6 +8,7 @@ from anyarch.oci.digest import Digest
 from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Tag
 from anyarch.release.plan import PlannedPlatform, parse_revision
+from anyarch.release.reserved import release_tag
 from anyarch.release.secret_lines import parse_secret_lines
 from dagger import dag
 
@@ -43,9 +44,9 @@ def tags(words: Sequence[str] | None) -> tuple[Tag, ...]:
     """The tags, each once.
 
     Raises:
-        UsageError: a word that no registry takes as a tag.
+        UsageError: a word that no registry takes as a tag, or one of our own tags.
     """
-    return tuple(dict.fromkeys(Tag.parse(word) for word in words or ()))
+    return tuple(dict.fromkeys(release_tag(word) for word in words or ()))
 
 
 def plan_digest(word: str) -> Digest | None:

@@ -201,8 +201,15 @@ def test_a_history_that_is_none_is_a_clear_error(repository: str, capsys: pytest
             await store.put(history_tag(LATEST), NEW)
 
     anyio.run(spoil)
-    assert run(["history", f"{repository}:latest"]) == 26
-    assert "_anyarch.history.latest is not the history of tag latest" in capsys.readouterr().err
+    told = "is not the history of tag latest", "delete the tag _anyarch.history.latest to begin its history anew"
+    for command in ("history", "rollback"):
+        assert run([command, f"{repository}:latest"]) == 26
+        error = capsys.readouterr().err
+        assert all(word in error for word in (*told, "anyarch rollback --to=sha256:… works"))
+    assert run(["rollback", f"{repository}:latest", f"--to={OLD.digest}"]) == 0
+    assert tagged(repository, LATEST) == OLD.digest
+    warned = capsys.readouterr().out
+    assert all(word in warned for word in told)
 
 
 def test_a_layout_says_that_it_keeps_no_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -57,6 +57,11 @@ def test_a_tag_named_twice_is_one_tag() -> None:
     assert words.tags(["1.0", "latest", "1.0"]) == (Tag("1.0"), Tag("latest"))
 
 
+def test_a_tag_of_our_own_is_refused() -> None:
+    with pytest.raises(UsageError, match="is anyarch's own"):
+        words.tags(["1.0", "_anyarch.history.latest"])
+
+
 @pytest.mark.anyio
 async def test_secrets_and_ids_must_be_pairs() -> None:
     with pytest.raises(UsageError, match="0 --secret, but 1 --secret-id"):

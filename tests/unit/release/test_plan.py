@@ -232,6 +232,7 @@ TWICE = [json.loads(a_plan().to_json())["platforms"][0]] * 2
             changed(revision="other"), "the file was changed by hand", id="changed, digest as before"
         ),
         pytest.param(changed(tags=["a b"]), "'a b' is not a tag", id="odd tag"),
+        pytest.param(changed(tags=["_anyarch.prune"]), "is anyarch's own", id="a tag of our own"),
         pytest.param(changed(platforms=[]), "a plan builds something", id="no platform"),
         pytest.param(changed(platforms=TWICE), "the same platform is there twice", id="a platform twice"),
         pytest.param(

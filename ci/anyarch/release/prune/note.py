@@ -23,13 +23,14 @@ from anyarch.release.fields import Fields
 from anyarch.release.history import EMPTY
 from anyarch.release.ledger import _EmptyContent
 from anyarch.release.prune.graph import Candidate
+from anyarch.release.reserved import RESERVED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from anyarch.oci.store import Store
 
-NOTE_TAG: Final = Tag("_anyarch.prune")
+NOTE_TAG: Final = Tag(f"{RESERVED_PREFIX}prune")
 ARTIFACT_TYPE: Final = "application/vnd.dev.anyarch.prune.v1+json"
 WHY: Final = "left by an interrupted prune"
 
