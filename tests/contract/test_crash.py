@@ -146,7 +146,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
                 await store.put(STALE_INDEX.digest, STALE_INDEX)
                 for number, index in ((1, FIRST), (2, SECOND)):
                     await store.put(index.digest, index)
-                    await promote(store, index.digest, [LATEST], mover=Mover(run=Run(number)))
+                    await promote(store, index.digest, [LATEST], mover=Mover(run=Run(number), force=True))
 
         anyio.run(fill)
         made = Bench(registry, program, copy.deepcopy(registry.repositories.by_name))

@@ -112,7 +112,7 @@ async def a_repository(host: str) -> Repository:
         await upload(store, AMD, ARM, OLD)
         for index in (FIRST, SECOND):
             await store.put(index.digest, index)
-            await promote(store, index.digest, [LATEST], mover=Mover())
+            await promote(store, index.digest, [LATEST], mover=Mover(force=True))
     return repository
 
 

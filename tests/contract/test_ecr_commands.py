@@ -274,7 +274,7 @@ def test_a_release_in_a_repository_of_fixed_tags_can_be_repeated_and_rolled_back
     before = len(ecr.writes)
     assert run_app(tmp_path, "--tag", "1.4.2", "--tag", "latest") == 0
     assert len(ecr.writes) == before
-    words = ["merge", "--records", "app/.anyarch/records", "--to", REPOSITORY]
+    words = ["merge", "--records", "app/.anyarch/records", "--to", REPOSITORY, "--platform", "linux/amd64"]
     (tmp_path / "app" / ".anyarch" / "records" / "linux-arm64.json").unlink()
     capsys.readouterr()
     assert run([*words, "--tag", "1.4.2"]) == 24, "another release under a fixed tag"
@@ -299,13 +299,13 @@ def test_a_fixed_tag_of_any_name_is_refused_before_latest_moves(
         ],
     )
     push_all(dagger)
-    tags = ["--tag", name, "--tag", "latest"]
+    tags, smaller = ["--tag", name, "--tag", "latest"], ["--platform", "linux/amd64"]
     assert run_app(tmp_path, *tags) == 0
     first = dict(repository.tags)
     (tmp_path / "app" / ".anyarch" / "records" / "linux-arm64.json").unlink()
-    merged = ["merge", "--records", "app/.anyarch/records", "--to", REPOSITORY]
+    merged = ["merge", "--records", "app/.anyarch/records", "--to", REPOSITORY, *smaller]
     assert run([*merged, "--tag", "other"]) == 0
-    for words in ([*merged, *tags], ["promote", f"{REPOSITORY}:other", *tags]):
+    for words in ([*merged, *tags], ["promote", f"{REPOSITORY}:other", *tags, *smaller]):
         capsys.readouterr()
         assert run(words) == 24
         said = capsys.readouterr().err
@@ -314,7 +314,7 @@ def test_a_fixed_tag_of_any_name_is_refused_before_latest_moves(
         assert "do the same again" not in said
         assert (repository.tags[name], repository.tags["latest"]) == (first[name], first["latest"])
     capsys.readouterr()
-    assert run(["promote", f"{REPOSITORY}:other", "--tag", "latest"]) == 0
+    assert run(["promote", f"{REPOSITORY}:other", "--tag", "latest", *smaller]) == 0
     assert "an earlier anyarch" not in capsys.readouterr().err
 
 

@@ -124,7 +124,9 @@ def test_a_release_that_can_be_rolled_back_to_stays(repository: EcrRepository) -
     async def move() -> None:
         async with RegistryStore(Repository.parse(REPOSITORY)) as store:
             for digest in (OLD.digest, NEW.digest):
-                await promote(store, digest, [LATEST], mover=Mover(now=lambda: "2026-01-31T12:00:00Z"))
+                await promote(
+                    store, digest, [LATEST], mover=Mover(force=True, now=lambda: "2026-01-31T12:00:00Z")
+                )
 
     anyio.run(move)
     age(repository, 90)

@@ -55,7 +55,7 @@ async def store(place: Place) -> AsyncIterator[AnyStore]:
         await upload(opened, AMD, ARM, OTHER, PROVENANCE)
         for index in (OLD, NEW):
             await opened.put(index.digest, index)
-            await promote(opened, index.digest, [LATEST], mover=Mover())
+            await promote(opened, index.digest, [LATEST], mover=Mover(force=True))
         yield opened
 
 

@@ -191,7 +191,7 @@ async def _fill(scene: Scene) -> None:
         await upload(store, AMD, ARM, OLD)
         for number, index in ((1, FIRST), (2, SECOND)):
             await store.put(index.digest, index)
-            await promote(store, index.digest, [LATEST], mover=Mover(run=Run(number)))
+            await promote(store, index.digest, [LATEST], mover=Mover(run=Run(number), force=True))
     async with scene.store(scene.source) as store:
         await upload(store, THEIRS, SIGNATURE)
         await store.put(THIRD.digest, THIRD)

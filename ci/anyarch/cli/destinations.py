@@ -27,7 +27,7 @@ def destinations(flags: Iterable[str], otherwise: Sequence[str] = ()) -> tuple[s
     found = tuple(parse_destination(line) for line in lines if line) or tuple(otherwise)
     names: dict[str, str] = {}
     for name in found:
-        identity = _identity(name)
+        identity = identity_of(name)
         if identity in names:
             also = "" if names[identity] == name else f": {names[identity]} is the same directory"
             raise UsageError(
@@ -49,7 +49,7 @@ def goals(names: Sequence[str], tags: Sequence[Tag]) -> dict[str, tuple[Tag, ...
     return {name: tuple(tags) or default_tags(name) for name in names}
 
 
-def _identity(name: str) -> str:
+def identity_of(name: str) -> str:
     """What two names of one place have in common."""
     if name.startswith(LAYOUT_PREFIX):
         return f"{LAYOUT_PREFIX}{os.path.realpath(name.removeprefix(LAYOUT_PREFIX))}"

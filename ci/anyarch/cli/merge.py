@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
 from cyclopts import Parameter
 
 from anyarch.cli import journals, output, recordfiles, summary, words
-from anyarch.cli.access import Access
-from anyarch.cli.destinations import destinations, goals
+from anyarch.cli.access import Access, config_in
+from anyarch.cli.destinations import destinations, goals, identity_of
 from anyarch.cli.interrupt import carry_out
 from anyarch.cli.regular import read_regular
 from anyarch.cli.targets import parse_target
 from anyarch.errors import FileProblemError, UsageError
 from anyarch.release.assemble import Destination, Order, assemble
-from anyarch.release.config import parse_destination
+from anyarch.release.config import CONFIG_NAME, parse_destination
 from anyarch.release.history import Run
 from anyarch.release.ledger import Mover
 from anyarch.release.plan import PLAN_MAX_BYTES, Plan, PlannedPlatform
@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 
     from anyarch.cli.targets import Target
     from anyarch.oci.digest import Digest
+    from anyarch.oci.platforms import Platform
     from anyarch.oci.store import Store
     from anyarch.oci.write import Brought, Write
     from anyarch.release.assemble import Assembly
+    from anyarch.release.config import Config
 
 TOLD_MIN_BYTES: Final = 1_000_000  # a blob of which people are told when it has come
 
@@ -64,7 +66,11 @@ def merge(
     ] = (),
     plan: Annotated[Path | None, Parameter(help="Plan that the records must belong to.")] = None,
     platform: Annotated[
-        tuple[str, ...], Parameter(help="Platform that must be there; repeat for more. With none, any set.")
+        tuple[str, ...],
+        Parameter(
+            help="Platform that must be there; repeat for more. With none, those of anyarch.toml in this "
+            "folder if it is about a destination, else any set from which no tag loses a platform."
+        ),
     ] = (),
     mixed_revisions: Annotated[
         bool, Parameter(help="Without a plan: join images of different commits or plans.")
@@ -73,7 +79,8 @@ def merge(
         bool, Parameter(help="Check everything, write nothing; show the writes to come and the index.")
     ] = False,
     force: Annotated[
-        bool, Parameter(help="Move a tag even if it points at the release of a newer CI run.")
+        bool,
+        Parameter(help="Move a tag even if it holds a newer CI run's release, or platforms that it loses."),
     ] = False,
     insecure_registry: Annotated[
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")
@@ -104,11 +111,12 @@ def merge(
     wanted = goals(names, words.tags(tag or (planned.tags if planned else ())))
     targets = {each: parse_target(each) for each in words.separate(reference)}
     sources = [parse_destination(each) for each in words.separate(from_)]
-    access = Access.read(insecure_registry)
+    config = config_in()
+    access = Access.told(config, insecure_registry)
     order = Order(
         records=read_records(recordfiles.read_folder(records)) if records else (),
         plan=planned,
-        expected=[PlannedPlatform(platform=each) for each in expected] or None,
+        expected=None if planned else _expected(expected, config, names),
         mixed=mixed_revisions,
         dry_run=dry_run,
         mover=Mover(run=ci_run(os.environ), force=force),
@@ -202,6 +210,24 @@ def ci_run(environ: Mapping[str, str]) -> Run | None:
 
     found = GitHubRun.from_environ(environ)
     return Run.of(found.run_id, found.attempt) if found else None
+
+
+def _expected(
+    named: Sequence[Platform], config: Config, names: Sequence[str]
+) -> list[PlannedPlatform] | None:
+    """The platforms that must be there: of the flag, else of an anyarch.toml that is about a destination.
+
+    One that names another image is another application's: merge works in any folder.
+    """
+    if named:
+        return [PlannedPlatform(platform=each, why="--platform") for each in named]
+    configured = {identity_of(each) for each in config.destinations}
+    if configured and configured.isdisjoint(map(identity_of, names)):
+        return None
+    return [
+        PlannedPlatform(platform=each.platform, required=each.required, why=CONFIG_NAME)
+        for each in config.platforms
+    ] or None
 
 
 def _no_destination() -> NoReturn:

@@ -31,11 +31,15 @@ def promote(
     ],
     platform: Annotated[
         tuple[str, ...],
-        Parameter(help="Platform it must hold, and no others; repeat for more. With none, any set."),
+        Parameter(
+            help="Platform it must hold, and no others; repeat for more. With none, any set from which no "
+            "tag loses a platform."
+        ),
     ] = (),
     dry_run: Annotated[bool, Parameter(help="Check everything, write nothing.")] = False,
     force: Annotated[
-        bool, Parameter(help="Move a tag even if it points at the release of a newer CI run.")
+        bool,
+        Parameter(help="Move a tag even if it holds a newer CI run's release, or platforms that it loses."),
     ] = False,
     insecure_registry: Annotated[
         tuple[str, ...], Parameter(help="HOST:PORT of a registry without TLS; repeat for more.")

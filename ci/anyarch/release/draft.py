@@ -10,6 +10,7 @@ from anyarch.errors import MergeRefusedError, NotFoundError, PlanMismatchError
 from anyarch.release import marks
 from anyarch.release.gather import missing_parts, read_children, with_missing
 from anyarch.release.history import Run
+from anyarch.release.holdings import Holdings
 from anyarch.release.ledger import Ledger, Mover, read_ledger
 from anyarch.release.merge import Decision, decide, newest_attempts
 from anyarch.release.moving import TagMoves
@@ -98,7 +99,8 @@ async def make_draft(
 
     Raises:
         OlderRunError: a tag points at the release of a newer run.
-        MergeRefusedError: the images do not make up the expected index; every offender is listed.
+        MergeRefusedError: the images do not make up the expected index, or nobody said what is expected
+            and a tag would lose platforms; every offender is listed.
         PlanMismatchError: the records belong to another plan, revision or repository.
         RegistryError: the store refused or failed.
     """
@@ -107,12 +109,15 @@ async def make_draft(
         tell(Event(action="replaced", subject=record.name, detail="a newer attempt of the same run"))
     children, before = await both(partial(read_children, store, chosen), partial(tag_states, store, tags))
     index = _likely(children, expectation)
+    holdings = Holdings(store, guarded=expectation.platforms is None and not mover.force)
     # The layers are asked for at the same time as the index that there will be if all of them are there.
     missing, (has_index, ledger) = await both(
         partial(missing_parts, store, children),
-        partial(both, partial(is_there, store, index), partial(_ledger, store, index, before)),
+        partial(both, partial(is_there, store, index), partial(_told, store, index, before, holdings)),
     )
-    before |= await tag_states(store, ledger.elsewhere(before))
+    if elsewhere := ledger.elsewhere(before):
+        before |= await tag_states(store, elsewhere)
+        await holdings.read(before.values())
     decision = decide(with_missing(children, missing), expectation)
     for child in decision.children:
         tell(Event(action="read", subject=child.record.name, detail=str(child.record.image.digest)))
@@ -124,6 +129,7 @@ async def make_draft(
         mover=mover,
     )
     ledger.refuse_older(store.name, draft.to_move, mover)
+    _refuse_losses(draft, holdings)
     return draft
 
 
@@ -148,9 +154,28 @@ def _likely(children: Sequence[Child], expectation: Expectation) -> Index | None
         return None  # the real decision, after the layers, lists every offender
 
 
-async def _ledger(store: Store, index: Index | None, before: Mapping[Tag, Digest | None]) -> Ledger:
-    """The histories of the tags, also of those that stand already; without an index none will be needed."""
-    return await read_ledger(store, before if index else [])
+async def _told(
+    store: Store, index: Index | None, before: Mapping[Tag, Digest | None], holdings: Holdings
+) -> Ledger:
+    """The histories of the tags, also of those that stand already, and what other ones hold.
+
+    Without an index neither will be needed.
+    """
+    if index is None:
+        return await read_ledger(store, [])
+    other = {digest for digest in before.values() if digest != index.digest}
+    ledger, _ = await both(partial(read_ledger, store, before), partial(holdings.read, other))
+    return ledger
+
+
+def _refuse_losses(draft: Draft, holdings: Holdings) -> None:
+    offenders = holdings.losses(draft.to_move, [child.platform for child in draft.release.children])
+    if offenders:
+        raise MergeRefusedError(
+            f"refused to merge: {draft.store.name}: tags would lose platforms; no tag was touched",
+            offenders=offenders,
+            hint="merge those as well; if they are to go, --platform or --plan names the set, or --force",
+        )
 
 
 def _completed(mover: Mover, records: Sequence[Record]) -> Mover:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from anyarch.errors import UsageError
+from anyarch.release.config import CONFIG_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +32,11 @@ class Expectation:
     revision: str | None = None
     mixed: bool = False
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def configured(self) -> bool:
+        """Whether anyarch.toml named the platforms, and no plan."""
+        return not self.has_plan and any(each.why == CONFIG_NAME for each in self.platforms or ())
 
     @classmethod
     def of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from anyarch.release.parallel import both, in_parallel
 from anyarch.release.rootfs import flaws
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from anyarch.oci.descriptor import Descriptor
     from anyarch.oci.digest import Digest
@@ -37,7 +37,7 @@ class Referenced:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundImage:
-    """An image, read back. ``platform`` is what its config says.
+    """An image, read back. ``platform`` and ``labels`` are what its config says.
 
     ``root`` is the document that was asked for: the manifest itself, or BuildKit's index of one image
     and its attestations. ``descriptor`` points at the manifest, as ``index`` says it if it came in one.
@@ -48,6 +48,7 @@ class FoundImage:
     descriptor: Descriptor
     manifest: Image
     platform: Platform
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     attestations: tuple[Descriptor, ...] = ()
     index: Index | None = None
     flaws: tuple[str, ...] = ()
@@ -110,6 +111,7 @@ async def find_image(
         descriptor=descriptor,
         manifest=manifest,
         platform=_platform(early, descriptor.platform),
+        labels=early.labels,
         attestations=said.attestations,
         index=said.index,
         flaws=flaws(manifest, early),

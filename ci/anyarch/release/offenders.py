@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from anyarch.errors import MergeRefusedError, PlanMismatchError
 from anyarch.release import marks
-from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.release.config import CONFIG_NAME, LAYOUT_PREFIX
 from anyarch.release.found import same_platform
 
 if TYPE_CHECKING:
@@ -27,13 +27,15 @@ class Offenders:
     """``foreign`` ones belong to another plan, commit or repository; ``wrong`` ones are anything else.
 
     ``elsewhere`` are the repositories that some of the foreign ones are in; ``referenced`` says that
-    references were given, which somebody chose and nobody built for this.
+    references were given, which somebody chose and nobody built for this; ``configured``, that anyarch.toml
+    said what is expected.
     """
 
     foreign: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     elsewhere: list[str] = field(default_factory=list)
     referenced: bool = False
+    configured: bool = False
 
     def raise_if_any(self) -> None:
         """Refuse, naming every one.
@@ -46,9 +48,7 @@ class Offenders:
             raise MergeRefusedError(
                 "refused to merge: the images do not make up the expected index; no tag was touched",
                 offenders=[*self.wrong, *self.foreign],
-                hint="name one good image for each platform"
-                if self.referenced
-                else "build the platforms named here again, then merge",
+                hint=self._missing_hint(),
             )
         if self.foreign:
             raise PlanMismatchError(
@@ -56,6 +56,11 @@ class Offenders:
                 offenders=self.foreign,
                 hint=self._hint(),
             )
+
+    def _missing_hint(self) -> str:
+        todo = "build the platforms named here again, then merge"
+        hint = "name one good image for each platform" if self.referenced else todo
+        return f"{hint}; {CONFIG_NAME} says which, --platform says others" if self.configured else hint
 
     def _hint(self) -> str:
         if self.elsewhere:
@@ -70,12 +75,14 @@ class Offenders:
 def find_offenders(children: Sequence[Child], expectation: Expectation) -> Offenders:
     """Every offender among the children: the set, the records, the images."""
     records = [child.record for child in children]
-    offenders = Offenders(referenced=any(record.referenced for record in records))
+    offenders = Offenders(
+        referenced=any(record.referenced for record in records), configured=expectation.configured
+    )
     offenders.wrong += _wrong_set([record.platform for record in records], records, expectation)
     if expectation.has_plan:
         offenders.foreign += _not_of_the_plan(records, expectation)
     elif not expectation.mixed:
-        offenders.foreign += _disagreeing(records)
+        offenders.foreign += _disagreeing(children)
     offenders.foreign += _elsewhere(records, expectation)
     offenders.elsewhere += _other_places(records, expectation)
     for child in children:
@@ -134,21 +141,34 @@ def _not_of_the_plan(records: Sequence[Record], expectation: Expectation) -> lis
     return offenders
 
 
-def _disagreeing(records: Sequence[Record]) -> list[str]:
-    """Without a plan the records are each other's witness; an image without one may know nothing."""
+def _disagreeing(children: Sequence[Child]) -> list[str]:
+    """Without a plan the records are each other's witness; an image without one may know nothing.
+
+    Where no record says anything, the images' annotations are, and where those say nothing, their labels.
+    """
     offenders = []
-    for what in ("plan", "revision"):
-        values = {
-            record.name: value
-            for record in records
-            if (value := getattr(record, what)) is not None or record.referenced is None
-        }
+    for what, mark in (("plan", marks.PLAN), ("revision", marks.REVISION)):
+        recorded = {child.record.name: getattr(child.record, what) for child in children}
+        silent = {child.record.name for child in children if child.record.referenced}
+        values = {name: value for name, value in recorded.items() if value is not None or name not in silent}
+        where = "record"
+        if not any(values.values()):
+            values, where = _marked(children, mark), "image"
         if len(set(values.values())) > 1:
             offenders += [
-                f"{name}: expected the same {what} in every record, found {_said(value)}"
+                f"{name}: expected the same {what} in every {where}, found {_said(value)}"
                 for name, value in values.items()
             ]
     return offenders
+
+
+def _marked(children: Sequence[Child], mark: str) -> dict[str, str]:
+    """What the images themselves say, those that do; labels may be a base image's, so they come last."""
+    images = {child.record.name: child.found for child in children if child.found is not None}
+    annotated = {name: found.manifest.annotations.get(mark) for name, found in images.items()}
+    labelled = {name: found.labels.get(mark) for name, found in images.items()}
+    said = annotated if any(annotated.values()) else labelled
+    return {name: word for name, word in said.items() if word}
 
 
 def _other_places(records: Sequence[Record], expectation: Expectation) -> list[str]:

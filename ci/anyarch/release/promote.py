@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from anyarch.errors import NotFoundError
+from anyarch.errors import NotFoundError, VerifyFailedError
 from anyarch.oci.reference import Tag
 from anyarch.release import marks
+from anyarch.release.holdings import Holdings
 from anyarch.release.ledger import (
     Ledger,
     Mover,
@@ -77,7 +78,8 @@ async def promote(
         mover: By which rules tags move. What run the release is of is looked up in the histories.
 
     Raises:
-        VerifyFailedError: the release is not what it should be; no tag was moved.
+        VerifyFailedError: the release is not what it should be, or no set was named and it lacks platforms
+            that a tag holds; no tag was moved.
         OlderRunError: a tag points at the release of a newer run.
         LostRaceError: a tag was moved by somebody else meanwhile.
         RegistryError: the store refused or failed; tags not named in the message are as they were.
@@ -89,31 +91,18 @@ async def promote(
         partial(verify, store, source, platforms=platforms),
         partial(both, partial(tag_states, store, ordered), partial(read_ledger, store, asked)),
     )
-    manifest = await store.get(verification.digest)
     before = {tag: states[tag] for tag in ordered}
-    to_move = {tag: digest for tag, digest in before.items() if digest != manifest.digest}
+    to_move = {tag: digest for tag, digest in before.items() if digest != verification.digest}
+    holdings = Holdings(store, guarded=not (platforms or mover.force))
+    manifest, _ = await both(
+        partial(store.get, verification.digest), partial(holdings.read, to_move.values())
+    )
     mover = _completed(mover, ledger, manifest)
     ledger.refuse_older(store.name, to_move, mover)
-    warnings: list[str] = []
+    _refuse_losses(verification, holdings, to_move)
     moves = to_move | ledger.unrecorded(before, manifest.digest)
-    if moves and not dry_run:
-        await both(
-            partial(
-                move_tags,
-                [TagMoves(store=store, manifest=manifest, before=to_move, movable=ledger.movable)],
-                on_moved=lambda *_: None,
-            ),
-            partial(prepare, store, ledger, moves, mover),
-        )
-        _, now = await both(
-            partial(read_back, store, manifest.digest, to_move),
-            partial(read_again, store, ledger, to_move, mover),
-        )
-        given = await give_back(store, to_move, manifest.digest, mover, first=ledger, now=now)
-        ours = {tag: previous for tag, previous in moves.items() if tag not in given}
-        warnings = await write_down(store, now, ours, manifest.digest, mover)
-        if given:
-            raise overtaken(store.name, given, mover)
+    place = TagMoves(store=store, manifest=manifest, before=to_move, movable=ledger.movable)
+    warnings = await _carry_out(place, moves, ledger, mover) if moves and not dry_run else []
     return Promotion(
         repository=store.name,
         verification=verification,
@@ -156,6 +145,35 @@ async def rollback(
             hint=f"{store.name} no longer has it; anyarch history names earlier ones for --to",
             **error.facts,
         ) from error
+
+
+async def _carry_out(
+    place: TagMoves, moves: Mapping[Tag, Digest | None], ledger: Ledger, mover: Mover
+) -> list[str]:
+    """Move the tags and write all ``moves`` down; what could not be written down is returned."""
+    store, digest, to_move = place.store, place.manifest.digest, place.before
+    await both(
+        partial(move_tags, [place], on_moved=lambda *_: None), partial(prepare, store, ledger, moves, mover)
+    )
+    _, now = await both(
+        partial(read_back, store, digest, to_move), partial(read_again, store, ledger, to_move, mover)
+    )
+    given = await give_back(store, to_move, digest, mover, first=ledger, now=now)
+    ours = {tag: previous for tag, previous in moves.items() if tag not in given}
+    warnings = await write_down(store, now, ours, digest, mover)
+    if given:
+        raise overtaken(store.name, given, mover)
+    return warnings
+
+
+def _refuse_losses(release: Verification, holdings: Holdings, to_move: Mapping[Tag, Digest | None]) -> None:
+    offenders = holdings.losses(to_move, [child.platform for child in release.children])
+    if offenders:
+        raise VerifyFailedError(
+            f"{release.repository}@{release.digest} lacks platforms that its tags hold; no tag was moved",
+            offenders=offenders,
+            hint="promote a release that has them; if they are to go, --platform names the set, or --force",
+        )
 
 
 async def _earlier(store: Store, tag: Tag) -> Digest:

@@ -108,8 +108,12 @@ class Anyarch:
         ] = None,
         tag: Tags = None,
         plan: Annotated[dagger.File | None, Doc("The plan that the records must belong to")] = None,
-        platform: Annotated[list[str] | None, Doc("A platform the index must hold, without a plan")] = None,
-        force: Annotated[bool, Doc("Move a tag even if a newer run's release is there")] = False,
+        platform: Annotated[
+            list[str] | None, Doc("A platform the index must hold, without a plan; none: no tag loses one")
+        ] = None,
+        force: Annotated[
+            bool, Doc("Move a tag even if a newer run's release is there, or it loses platforms")
+        ] = False,
         username: Username = "",
         password: Password = None,
         insecure: Insecure = False,

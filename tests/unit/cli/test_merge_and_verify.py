@@ -163,6 +163,63 @@ def test_what_a_merge_must_be_told(work: Path, words: list[str]) -> None:
     assert run(words) == 2
 
 
+THREE = "".join(f'[platforms."linux/{each}"]\n' for each in ("amd64", "arm64", "arm/v7"))
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        pytest.param(f'image = "oci:dist"\n{THREE}', "linux/arm/v7: missing", id="the same destination"),
+        pytest.param(f'image = "oci:./dist/"\n{THREE}', "linux/arm/v7: missing", id="in other words"),
+        pytest.param(
+            f'image = "r.example.com/api"\nalso = ["oci:dist"]\n{THREE}',
+            "linux/arm/v7: missing",
+            id="a further one",
+        ),
+        pytest.param(THREE, "linux/arm/v7: missing", id="no image is named"),
+        pytest.param('[platforms."linux/amd64"]', "linux/arm64", id="fewer platforms"),
+    ],
+)
+def test_the_folders_anyarch_toml_says_what_must_be_there(
+    work: Path, file: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (work / "anyarch.toml").write_text(file)
+    before = tag(work, "latest")
+    words = ["merge", "--records", "records", "--to", "oci:dist", "--tag", "latest"]
+    assert run(words) == 32
+    error = capsys.readouterr().err
+    assert said in error
+    assert "anyarch.toml says which, --platform says others" in error
+    assert tag(work, "latest") == before
+    assert run([*words, "--platform", "linux/amd64 linux/arm64"]) == 0
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(f'image = "r.example.com/api"\n{THREE}', id="of another image"),
+        pytest.param('image = "oci:dist"', id="no platforms"),
+        pytest.param(f"{THREE}required = false", id="an optional platform"),
+    ],
+)
+def test_a_merge_may_be_made_beside_an_anyarch_toml(work: Path, file: str) -> None:
+    (work / "anyarch.toml").write_text(file)
+    assert run(["merge", "--records", "records", "--to", "oci:dist", "--tag", "latest"]) == 0
+
+
+def test_a_tag_that_would_lose_a_platform_stays(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["merge", "--to", "oci:dist", "--tag", "latest", "--records"]
+    assert run([*words, "records"]) == 0
+    before = tag(work, "latest")
+    assert run([*words, "records/record-linux-amd64-1"]) == 32
+    assert "latest: would lose linux/arm64" in capsys.readouterr().err
+    assert run(["promote", f"oci:dist@{AMD.digest}", "--tag", "latest"]) == 33
+    assert "latest: would lose linux/arm64" in capsys.readouterr().err
+    assert tag(work, "latest") == before
+    assert run([*words, "records/record-linux-amd64-1", "--platform", "linux/amd64"]) == 0
+    assert tag(work, "latest") != before
+
+
 def test_verify_tells_what_it_read(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["merge", "--records", "records", "--to", "oci:dist"]) == 0
     capsys.readouterr()

@@ -45,7 +45,7 @@ def registry() -> Iterator[FakeRegistry]:
                 await upload(store, AMD, ARM, OLD_BUILD)
                 for index in (OLD, NEW):
                     await store.put(index.digest, index)
-                    mover = Mover(now=lambda: "2026-01-31T12:00:00Z")
+                    mover = Mover(force=True, now=lambda: "2026-01-31T12:00:00Z")
                     await promote(store, index.digest, [LATEST], mover=mover)
 
         anyio.run(fill)

@@ -332,6 +332,14 @@ async def test_two_commits_are_joined_only_where_that_is_wanted(commits: tuple[s
     assert marks.REVISION not in done.release.index.annotations
 
 
+async def test_labels_of_two_commits_are_read_with_the_images() -> None:
+    builds = [an_image(name, labels={marks.REVISION: name}) for name in THREE]
+    store = await a_store(*builds)
+    references = [named(store, build.digest) for build in builds]
+    error = await refused(store, references=references)
+    assert "expected the same revision in every image, found linux/arm64" in str(error)
+
+
 async def test_nothing_is_brought_where_a_newer_run_is_at_the_tag() -> None:
     store, stage = await a_store(AMD64), await a_stage(ARM64)
     newer, older = Mover(run=Run(9)), Mover(run=Run(8))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from anyarch.errors import OlderRunError, RegistryUnavailableError
+from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Tag
 from anyarch.release.history import History, Move, Run, history_tag
 from anyarch.release.ledger import Mover, read_history
@@ -15,7 +16,7 @@ from anyarch.release.publish import merge
 
 from tests.builders import an_image, upload
 from tests.memory_store import MemoryStore
-from tests.releases import released, three_builds
+from tests.releases import THREE, released, three_builds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,7 +218,13 @@ async def test_a_promotion_gives_a_newer_runs_tag_back_too() -> None:
     await upload(store, STRANGER)
     newer_run_comes(store, await read_history(store, LATEST), at=("put", "latest"))
     with pytest.raises(OlderRunError):
-        await promote(store, first, [LATEST], mover=Mover(by="promote", run=Run(8)))
+        await promote(
+            store,
+            first,
+            [LATEST],
+            platforms=[Platform.parse(THREE[0])],
+            mover=Mover(by="promote", run=Run(8)),
+        )
     assert store.tagged[LATEST] == STRANGER.digest
 
 

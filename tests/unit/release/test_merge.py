@@ -44,6 +44,7 @@ def found(build: BuiltImage) -> FoundImage:
         descriptor=build.manifest.descriptor,
         manifest=build.manifest,
         platform=config.platform,
+        labels=config.labels,
     )
 
 
@@ -358,6 +359,42 @@ def test_without_a_plan_the_records_must_agree() -> None:
     assert any(
         f"expected the same revision in every record, found {REVISION}" in each for each in error.offenders
     )
+
+
+def said_by(words: str, how: str, platform: str) -> Child:
+    """An image about which its record says nothing; ``how`` it says ``words`` itself."""
+    said = {how: {marks.REVISION: words}} if words else {}
+    return a_child(an_image(platform, **said), plan=None, execution=None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("how", ["annotations", "labels"])
+def test_where_records_say_nothing_images_of_two_commits_say_it_themselves(how: str) -> None:
+    children = [said_by(words, how, each) for words, each in zip("aab", THREE, strict=True)]
+    error = refused(children, Expectation.of(REPOSITORY))
+    assert isinstance(error, PlanMismatchError)
+    assert f"{ARM_FILE}: expected the same revision in every image, found b" in error.offenders
+    assert "--mixed-revisions" in error.hint
+    assert decide(children, Expectation.of(REPOSITORY, mixed=True)).children
+
+
+def test_images_of_two_plans_say_it_themselves() -> None:
+    i386, amd64, _ = [with_record(each, plan=None, revision=None) for each in three()]
+    other = with_record(a_child(FOREIGN, plan=OTHER), plan=None, revision=None)
+    error = refused([i386, amd64, other], Expectation.of(REPOSITORY))
+    assert f"{ARM_FILE}: expected the same plan in every image, found {OTHER.digest}" in error.offenders
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param([("a", "annotations"), ("b", "labels")], id="a label of its base beside an annotation"),
+        pytest.param([("a", "annotations"), ("", "")], id="an image that says nothing"),
+        pytest.param([("a", "labels"), ("a", "labels")], id="the same"),
+    ],
+)
+def test_images_that_may_be_of_one_commit_are_joined(words: list[tuple[str, str]]) -> None:
+    children = [said_by(*each, platform) for each, platform in zip(words, THREE, strict=False)]
+    assert len(decide(children, Expectation.of(REPOSITORY)).children) == 2
 
 
 def test_a_plan_for_another_place_is_refused() -> None:

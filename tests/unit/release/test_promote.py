@@ -203,8 +203,8 @@ async def test_what_is_not_known_to_be_older_moves_tags(
     first: tuple[int | None, int], second: tuple[int | None, int]
 ) -> None:
     store, records = await three_builds()
-    await merge(store, by_run(records, *first), tags=[LATEST])
-    release = await merge(store, by_run(records[:2], *second), tags=[LATEST])
+    await merge(store, by_run(records[:2], *first), tags=[LATEST])
+    release = await merge(store, by_run(records, *second), tags=[LATEST])
     assert released(store)[LATEST] == release.digest
 
 
@@ -225,8 +225,8 @@ async def test_a_dry_run_is_refused_as_the_real_one_would_be() -> None:
 async def test_the_run_that_merges_counts_more_than_those_that_built() -> None:
     """Nothing changed since run 8, so that run 10 publishes what run 8 built."""
     store, records = await three_builds()
-    await merge(store, by_run(records, 9), tags=[LATEST])
-    release = await merge(store, by_run(records[:2], 8), tags=[LATEST], mover=Mover(run=Run(10)))
+    await merge(store, by_run(records[:2], 9), tags=[LATEST])
+    release = await merge(store, by_run(records, 8), tags=[LATEST], mover=Mover(run=Run(10)))
     assert released(store)[LATEST] == release.digest
     assert (await read_history(store, LATEST)).moves[-1].run == Run(10)
 
@@ -250,8 +250,8 @@ async def test_after_a_rollback_the_next_run_counts_from_there() -> None:
     store.manifests |= later.manifests
     store.blobs |= later.blobs
     with pytest.raises(OlderRunError):
-        await merge(store, by_run([a_record(build)], 6), tags=[LATEST])
-    await merge(store, by_run([a_record(build)], 8), tags=[LATEST])
+        await merge(store, by_run([*records, a_record(build)], 6), tags=[LATEST])
+    await merge(store, by_run([*records, a_record(build)], 8), tags=[LATEST])
 
 
 # What is written down must not be in the way of a release.
@@ -282,7 +282,7 @@ async def test_a_damaged_history_is_a_warning_and_stays() -> None:
     store, (_, second, _) = await three_releases()
     stranger = an_image(files={"app": b"not a history"})
     store.plant(history_tag(LATEST), stranger.manifest)
-    done = await promote(store, second.digest, [LATEST])
+    done = await rollback(store, LATEST, second.digest)
     assert released(store)[LATEST] == second.digest
     (warning,) = done.warnings
     assert "is not the history of tag latest: delete the tag _anyarch.history.latest" in warning

@@ -24,6 +24,7 @@ from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Tag
 from anyarch.release import tagging
 from anyarch.release.history import history_tag, is_history_tag
+from anyarch.release.ledger import Mover
 from anyarch.release.publish import Event, gather, merge
 
 from tests.builders import an_attestation, an_image, an_index
@@ -188,6 +189,14 @@ async def test_manifest_config_and_tags_are_asked_for_at_the_same_time() -> None
     # read tags back; write histories
     assert rounds == 8
     assert await count_rounds(lambda: merge(store, records, tags=TAGS)) == 2
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_nobody_waits_for_what_tags_hold_to_be_read(force: bool) -> None:
+    """By force it is not read; either way takes one round more than the first release, for ``latest``."""
+    store, records = await with_old_tags()
+    assert await count_rounds(lambda: merge(store, records, tags=TAGS, mover=Mover(force=force))) == 9
+    assert (("get", str(OLD.digest)) in store.calls) is not force
 
 
 async def test_the_blob_for_histories_is_brought_beside_index_and_tags() -> None:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from anyarch.oci.digest import Digest
+    from anyarch.oci.manifest import Manifest
     from anyarch.release.promote import Promotion
     from anyarch.release.publish import Release
 
@@ -116,7 +117,8 @@ class Publishers(RuleBasedStateMachine):
         if source not in self.store.tagged:
             return
         run = self._run_of(self.store.tagged[source], [*tags, source])
-        self._carried_out(self._promote(source, tags, force=force), tags, run, force=force)
+        alone = isinstance(self._at(source), Image) and any(isinstance(self._at(tag), Index) for tag in tags)
+        self._carried_out(self._promote(source, tags, force=force), tags, run, force=force, loses=alone)
 
     @rule(tag=st.sampled_from(TAGS))
     def roll_back(self, tag: Tag) -> None:
@@ -286,8 +288,16 @@ class Publishers(RuleBasedStateMachine):
     async def _upload(self, builds: Sequence[BuiltImage]) -> None:
         await upload(self.store, *(build for build in builds if build.digest not in self.store.manifests))
 
-    def _carried_out(self, work: Operation, tags: Sequence[Tag], run: Run | None, *, force: bool) -> None:
-        """Carry an operation out; whether the guard must stop it is worked out here once more."""
+    def _carried_out(
+        self,
+        work: Operation,
+        tags: Sequence[Tag],
+        run: Run | None,
+        *,
+        force: bool,
+        loses: bool = False,
+    ) -> None:
+        """Carry an operation out; whether a guard must stop it is worked out here once more."""
         before = released(self.store)
         newer = [tag for tag in tags if self._is_newer(tag, run)]
         try:
@@ -297,6 +307,12 @@ class Publishers(RuleBasedStateMachine):
             assert not force
             assert released(self.store) == before
             return
+        except VerifyFailedError:
+            assert loses
+            assert not force
+            assert released(self.store) == before
+            return
+        assert force or not loses, "a tag would have lost a platform"
         moved = [tag for tag in newer if released(self.store)[tag] != before[tag]]
         assert force or not moved
 
@@ -347,6 +363,10 @@ class Publishers(RuleBasedStateMachine):
         finally:
             self.store.hook = None
         return True
+
+    def _at(self, tag: Tag) -> Manifest | None:
+        digest = self.store.tagged.get(tag)
+        return None if digest is None else self.store.manifests[digest]
 
     def _history(self, tag: Tag) -> History:
         digest = self.store.tagged.get(history_tag(tag))
