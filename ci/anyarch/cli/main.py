@@ -26,7 +26,7 @@ from anyarch.shown import one_line, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from cyclopts import App
+    from cyclopts import App, CycloptsError
 
 TRACEBACK_VARIABLE: Final = "ANYARCH_TRACEBACK"
 # Start-up makes hundreds of thousands of objects and no garbage. Python's own 700 would look for some
@@ -120,7 +120,7 @@ def _end(failure: BaseException, arguments: Sequence[str]) -> int:
 
     cause = _cause(failure)
     if isinstance(cause, CycloptsError):
-        cause = UsageError(str(cause), hint=f"see anyarch {_command(arguments)}--help")
+        cause = _usage(cause, arguments)
     elif isinstance(cause, OSError) and cause.errno in _FULL:
         _drop_output()  # which may be what has no room
         said = f"no room for what this command prints, or for a file of its: {cause.strerror}"
@@ -196,6 +196,19 @@ def _tell_bug(failure: BaseException, cause: BaseException) -> int:
         f"  → this is a bug in anyarch; {TRACEBACK_VARIABLE}=1 shows where, please report it\n"
     )
     return 1
+
+
+def _usage(error: CycloptsError, arguments: Sequence[str]) -> UsageError:
+    """A word that the command line does not take, or lacks: "requires an argument" says the one for both."""
+    from cyclopts import MissingArgumentError  # noqa: PLC0415  as in _app
+
+    what = str(error)
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        state = "is missing" if error.keyword is None else "has no value"
+        _, meant, suggestion = what.partition(" Did you mean ")
+        what = f"{error.keyword or error.argument.name} {state}"
+        what += f"; did you mean {suggestion}" if meant else ""
+    return UsageError(what, hint=f"see anyarch {_command(arguments)}--help")
 
 
 def _command(arguments: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from anyarch.release.history import Run
 from anyarch.release.ledger import Mover
 from anyarch.release.plan import PLAN_MAX_BYTES, Plan, PlannedPlatform
 from anyarch.release.record import read_records
-from anyarch.release.references import Reference
+from anyarch.release.references import Reference, check_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +109,9 @@ def merge(
         raise UsageError("what to merge? neither --records nor a reference was given")
     names = destinations(to, planned.destinations if planned else ()) or _no_destination()
     wanted = goals(names, words.tags(tag or (planned.tags if planned else ())))
-    targets = {each: parse_target(each) for each in words.separate(reference)}
+    named = words.separate(reference)
+    check_once(named)
+    targets = {each: parse_target(each) for each in named}
     sources = [parse_destination(each) for each in words.separate(from_)]
     config = config_in()
     access = Access.told(config, insecure_registry)

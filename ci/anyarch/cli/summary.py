@@ -46,6 +46,10 @@ def lines(
         platforms = [*(child.platform for child in release.children), *release.missing]
         for row, platform in zip(rows, platforms, strict=True):
             row.insert(2, built[platform].engine if platform in built else "(earlier run)")
+    if all(_seconds(child, built or {}) is None for child in release.children):
+        unknown = head.index("SECONDS")
+        for row in (head, *rows):
+            del row[unknown]
     return [
         *table(head, rows, right=("SECONDS", "SIZE")),
         *(line for each in done.releases for line in _destination_lines(each, insecure)),

@@ -33,11 +33,15 @@ _CLASS_WORDS: Final = {
 # What OpenSSL makes of an answer in plain HTTP, version by version.
 _PLAIN_ANSWERS: Final = frozenset({"WRONG_VERSION_NUMBER", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE"})
 _NEVER_REACHED: Final = frozenset({"ConnectError", "ConnectTimeoutError", "ProxyError"})
+_NO_ANSWER: Final = "RemoteProtocolError"
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A failed connection: the words, whether trying again is pointless, whether anything was reached."""
+    """A failed connection: the words, whether trying again is pointless, whether a registry was reached.
+
+    ``hint`` is what to do where it is final, or where nothing there has ever answered in HTTP.
+    """
 
     words: str
     final: bool = False
@@ -62,7 +66,11 @@ def cause_of(error: BaseException) -> Cause:
             return Cause("the host name cannot be resolved", reached=False)
         if isinstance(each, OSError) and each.errno in _ERRNO_WORDS:
             return Cause(_ERRNO_WORDS[each.errno], reached=reached)
-    return Cause(_CLASS_WORDS.get(kind, kind), final=kind == "LocalProtocolError", reached=reached)
+    words = _CLASS_WORDS.get(kind, kind)
+    if kind == _NO_ANSWER:
+        hint = "no registry answers there: what does, speaks no HTTP; are host and port right?"
+        return Cause(words, reached=False, hint=hint)
+    return Cause(words, final=kind == "LocalProtocolError", reached=reached)
 
 
 def _handshake(reason: str) -> Cause:

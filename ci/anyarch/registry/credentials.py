@@ -191,7 +191,7 @@ def _parsed(raw: bytes, subject: str) -> dict[str, object]:
     except ContentError:
         # Not the parser's words: they may quote a secret.
         raise AuthenticationError(
-            f"{subject} is not valid JSON", hint="repair it, or log in again: docker login"
+            f"{subject} is not valid JSON", hint="repair it, or take it away and log in again: anyarch login"
         ) from None
 
 
@@ -226,7 +226,7 @@ def _from_entry(entry: dict[str, object], subject: str, host: str) -> Credential
             pair = base64.b64decode(_text(entry, "auth"), validate=True).decode()
         except (binascii.Error, ValueError):
             raise AuthenticationError(
-                f"{subject}: the entry of {host} is damaged", hint=f"log in again: docker login {host}"
+                f"{subject}: the entry of {host} is damaged", hint=f"log in again: anyarch login {host}"
             ) from None
         username, _, password = pair.partition(":")
         password = password.rstrip("\0")

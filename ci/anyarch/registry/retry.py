@@ -58,6 +58,7 @@ class RetryableError(Exception):
         retry_after_seconds: What the registry asked for, if it did.
         throttled: Whether every request to this host should slow down.
         reached: Whether the registry was reached at all.
+        hint: What to do if it never is, where that can be told.
         final: The error to raise when tries run out, where it says more than "unavailable".
     """
 
@@ -68,6 +69,7 @@ class RetryableError(Exception):
         retry_after_seconds: float | None = None,
         throttled: bool = False,
         reached: bool = True,
+        hint: str = "",
         final: AnyarchError | None = None,
     ) -> None:
         super().__init__(cause)
@@ -75,6 +77,7 @@ class RetryableError(Exception):
         self.retry_after_seconds = retry_after_seconds
         self.throttled = throttled
         self.reached = reached
+        self.hint = hint
         self.final = final
 
 
@@ -256,10 +259,10 @@ class Patience:
         if late:
             words.append("the next try would be past the deadline")
         hint = (
-            "the registry answers only with temporary errors; try again later"
-            if last.reached
-            else "is the name right, is it up, and can this machine reach it (proxy, DNS, firewall)?"
+            last.hint or "is the name right, is it up, and can this machine reach it (proxy, DNS, firewall)?"
         )
+        if last.reached or (last.hint and self.policy.gate.reached):
+            hint = "the registry answers only with temporary errors; try again later"
         return RegistryUnavailableError("; ".join(words), hint=hint, tries=self.tries, cause=last.cause)
 
 

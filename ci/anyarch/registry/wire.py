@@ -218,4 +218,4 @@ def _failures_named(origin: Origin) -> Iterator[None]:
         cause = cause_of(error)
         if cause.final:
             raise RegistryUnavailableError(f"{origin}: {cause.words}", hint=cause.hint) from None
-        raise RetryableError(cause.words, reached=cause.reached) from None
+        raise RetryableError(cause.words, reached=cause.reached, hint=cause.hint) from None

@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 class Referenced:
     """An image as a reference named it: by itself, or as one of those that an index lists.
 
-    ``descriptor`` and ``attestations`` are the index's own words, if there is one.
+    ``descriptor`` and ``attestations`` are the index's own words, if there is one; ``place`` is the store's
+    name.
     """
 
     descriptor: Descriptor
     attestations: tuple[Descriptor, ...] = ()
     index: Index | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

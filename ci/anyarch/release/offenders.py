@@ -28,7 +28,7 @@ class Offenders:
 
     ``elsewhere`` are the repositories that some of the foreign ones are in; ``referenced`` says that
     references were given, which somebody chose and nobody built for this; ``configured``, that anyarch.toml
-    said what is expected.
+    said what is expected. ``narrower`` are the images to name in place of indexes that hold more.
     """
 
     foreign: list[str] = field(default_factory=list)
@@ -36,6 +36,7 @@ class Offenders:
     elsewhere: list[str] = field(default_factory=list)
     referenced: bool = False
     configured: bool = False
+    narrower: list[str] = field(default_factory=list)
 
     def raise_if_any(self) -> None:
         """Refuse, naming every one.
@@ -60,6 +61,8 @@ class Offenders:
     def _missing_hint(self) -> str:
         todo = "build the platforms named here again, then merge"
         hint = "name one good image for each platform" if self.referenced else todo
+        if self.narrower:
+            hint = f"an index gives all its platforms; for these alone, name {' '.join(self.narrower)}"
         return f"{hint}; {CONFIG_NAME} says which, --platform says others" if self.configured else hint
 
     def _hint(self) -> str:
@@ -78,6 +81,7 @@ def find_offenders(children: Sequence[Child], expectation: Expectation) -> Offen
     offenders = Offenders(
         referenced=any(record.referenced for record in records), configured=expectation.configured
     )
+    offenders.narrower += _narrower(records, expectation)
     offenders.wrong += _wrong_set([record.platform for record in records], records, expectation)
     if expectation.has_plan:
         offenders.foreign += _not_of_the_plan(records, expectation)
@@ -127,6 +131,20 @@ def _wrong_set(found: Sequence[Platform], records: Sequence[Record], expectation
     if not records:
         offenders.append("there is no image at all: an index of nothing is not published")
     return offenders
+
+
+def _narrower(records: Sequence[Record], expectation: Expectation) -> list[str]:
+    """The expected images of indexes that hold others besides, as references to them alone."""
+    if expectation.platforms is None:
+        return []
+    known = [each.platform for each in expectation.platforms]
+    wanted = {record: any(same_platform(record.platform, each) for each in known) for record in records}
+    wide = {record.source for record, known in wanted.items() if record.referenced and not known}
+    return [
+        f"{record.referenced.place}@{record.image.digest}"
+        for record, known in wanted.items()
+        if known and record.referenced and record.source in wide
+    ]
 
 
 def _not_of_the_plan(records: Sequence[Record], expectation: Expectation) -> list[str]:

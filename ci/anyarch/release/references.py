@@ -36,6 +36,19 @@ class Reference:
     name: str
 
 
+def check_once(names: Sequence[str]) -> None:
+    """See that no reference is given twice, as no record may be.
+
+    Raises:
+        UsageError: one is.
+    """
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(
+            f"{', '.join(twice)} is given twice", hint="an image goes into the index once: name it once"
+        )
+
+
 async def read_references(references: Sequence[Reference]) -> tuple[tuple[Record, ...], tuple[str, ...]]:
     """A record for every image that the references name, and a sentence for each that cannot be one.
 
@@ -119,7 +132,7 @@ async def _record(reference: Reference, referenced: Referenced) -> Record:
         revision=_revision(found.manifest),
         execution=_execution(found),
         source=reference.name,
-        referenced=referenced,
+        referenced=replace(referenced, place=reference.store.name),
     )
 
 

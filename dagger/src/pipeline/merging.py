@@ -11,6 +11,7 @@ from anyarch.registry.bring import bring
 from anyarch.release.assemble import Order, assemble
 from anyarch.release.publish import Release
 from anyarch.release.references import Reference as Named
+from anyarch.release.references import check_once
 
 from pipeline.place import Place
 
@@ -27,9 +28,10 @@ async def merged(
         sources: Repositories that the records' images may be in besides.
 
     Raises:
-        UsageError: a word that cannot be understood, or nothing to merge.
+        UsageError: a word that cannot be understood or is there twice, or nothing to merge.
         AnyarchError: as ``assemble``.
     """
+    check_once(references or ())
     named = {word: Reference.parse(word) for word in references or ()}
     wanted = [str(Repository.parse(word)) for word in sources or ()]
     if not order.records and not named:

@@ -50,6 +50,11 @@ def test_listing_the_commands_loads_none_of_them() -> None:
         pytest.param(["plan", "--platform", "linux/arm46"], "did you mean arm64", id="a wrong platform"),
         pytest.param(["run", "--engine", "linux/arm64"], "PLATFORM=URL", id="half an engine"),
         pytest.param(["run", "--timeout", "soon"], "soon", id="no time"),
+        pytest.param(["promote", "x:1"], "error: --tag is missing\n", id="no flag that is needed"),
+        pytest.param(["promote", "x:1", "--tag"], "error: --tag has no value\n", id="a flag without a value"),
+        pytest.param(["promote", "x:1", "--tga", "a"], "--tag instead of --tga?", id="a flag misspelt"),
+        pytest.param(["prune", "x.example.com/a"], "error: --older-than is missing\n", id="no age"),
+        pytest.param(["diff", "x:1"], "error: B is missing\n", id="a word too few"),
         pytest.param(["verify", "oci:dist"], "names no tag", id="half a reference"),
         pytest.param(
             ["rollback", f"r.example.com/a@{DIGEST}", "--to", DIGEST], "only a tag", id="moving a digest"

@@ -178,3 +178,38 @@ async def test_a_credential_is_for_one_registry(destination: str, others: list[s
         ]
     assert [name[0] for name in found] == list(shown)
     assert all(name.startswith("a.example.com/") for name in found)
+
+
+def test_a_reference_given_twice_is_refused(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["merge", "oci:stage:amd", "oci:stage:arm oci:stage:amd", "--to", "oci:dist"]) == 2
+    assert "oci:stage:amd is given twice" in capsys.readouterr().err
+    assert not (work / "dist").exists()
+
+
+@pytest.mark.parametrize("how", ["tag", "digest"])
+def test_who_wants_some_images_of_an_index_is_told_how_to_name_them(
+    work: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = an_index(AMD, ARM)
+    anyio.run(LayoutStore(work / "stage").put, Tag("whole"), whole)
+    name = "oci:stage:whole" if how == "tag" else f"oci:stage@{whole.digest}"
+    words = ["merge", "--to", "oci:dist", "--platform", "linux/arm64"]
+    assert run([*words, name]) == 32
+    error = capsys.readouterr().err
+    assert f"an index gives all its platforms; for these alone, name oci:stage@{ARM.digest}\n" in error
+    assert run([*words, f"oci:stage@{ARM.digest}"]) == 0
+
+
+def test_times_that_nobody_knows_take_no_column(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["merge", "oci:stage:arm", "--to", "oci:dist"]) == 0
+    assert capsys.readouterr().out.split("\n")[0].split() == ["PLATFORM", "BUILT", "SIZE", "DIGEST"]
+    assert run(["merge", "--records", str(records(work)), "--to", "oci:stage"]) == 0
+    assert capsys.readouterr().out.split("\n")[0].split()[2] == "SECONDS"
+
+
+def records(work: Path) -> Path:
+    """A folder with a record that says how long its build took."""
+    folder = work / "records"
+    folder.mkdir()
+    (folder / "amd.json").write_text(json.dumps(a_record(AMD, "oci:stage")))
+    return folder

@@ -201,7 +201,10 @@ def test_a_history_that_is_none_is_a_clear_error(repository: str, capsys: pytest
             await store.put(history_tag(LATEST), NEW)
 
     anyio.run(spoil)
-    told = "is not the history of tag latest", "delete the tag _anyarch.history.latest to begin its history anew"
+    told = (
+        "is not the history of tag latest",
+        "delete the tag _anyarch.history.latest to begin its history anew",
+    )
     for command in ("history", "rollback"):
         assert run([command, f"{repository}:latest"]) == 26
         error = capsys.readouterr().err

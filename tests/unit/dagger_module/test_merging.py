@@ -40,6 +40,7 @@ async def test_another_registry_is_shown_no_account_and_spoken_to_in_tls(host: s
 @pytest.mark.parametrize(
     ("references", "sources", "said"),
     [
+        pytest.param(["registry.example.com/api:1"] * 2, [], "is given twice", id="a reference twice"),
         pytest.param([], [], "what to merge", id="nothing"),
         pytest.param(["registry.example.com/api"], [], "no tag", id="no tag"),
         pytest.param(["registry.example.com/api:1"], ["oci:dist"], "not a repository", id="a layout"),

@@ -65,7 +65,7 @@ def caused(error: http_errors.HttpError, by: BaseException) -> http_errors.HttpE
             id="cut off during the handshake",
         ),
         pytest.param(http_errors.ReadTimeoutError("x"), "no answer in time", False, True, id="slow"),
-        pytest.param(http_errors.RemoteProtocolError("x"), "ended early", False, True, id="half an answer"),
+        pytest.param(http_errors.RemoteProtocolError("x"), "ended early", False, False, id="half an answer"),
         pytest.param(
             http_errors.LocalProtocolError("Illegal header value b'Bearer canary'"),
             "cannot be sent",

@@ -10,6 +10,7 @@ import pytest
 from anyarch.errors import NotFoundError, RegistryUnavailableError
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.client import Options
+from anyarch.registry.http_errors import RemoteProtocolError
 from anyarch.registry.requests import Request
 from anyarch.registry.retry import (
     REQUESTS_AT_ONCE_MAX,
@@ -22,6 +23,7 @@ from anyarch.registry.retry import (
 )
 from anyarch.registry.store import RegistryStore
 from anyarch.registry.urls import Origin, Url
+from anyarch.registry.wire import _failures_named
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +89,23 @@ async def test_a_registry_that_answered_before_gets_its_six_attempts() -> None:
     refused = RetryableError("connection refused", reached=False)
     with pytest.raises(RegistryUnavailableError, match="6 tries"):
         await Retry(gate, clock=FakeClock().clock).run(always(refused), subject="GET x")
+
+
+@pytest.mark.parametrize(
+    ("before", "tries", "hint"),
+    [
+        pytest.param(False, 3, "speaks no HTTP", id="nothing ever answered"),
+        pytest.param(True, 6, "temporary errors", id="a registry answered before"),
+    ],
+)
+async def test_what_speaks_no_http_is_given_up_soon_and_called_so(
+    before: bool, tries: int, hint: str
+) -> None:
+    with pytest.raises(RetryableError) as garbage, _failures_named(Origin("http", "x.example.com", 80)):
+        raise RemoteProtocolError
+    with pytest.raises(RegistryUnavailableError, match=f"not HTTP; {tries} tries") as failed:
+        await Retry(Gate(reached=before), clock=FakeClock().clock).run(always(garbage.value), subject="GET x")
+    assert hint in failed.value.hint
 
 
 async def test_retry_after_is_obeyed_up_to_a_minute() -> None:
