@@ -141,7 +141,12 @@ class RegistryDoctor:
         try:
             theirs = parsedate_to_datetime(self._said.get("date", "")).timestamp()
         except (ValueError, TypeError):
-            return Line(name="clock", verdict="unknown", found="the registry does not say what time it is")
+            return Line(
+                name="clock",
+                verdict="unknown",
+                found="the registry does not say what time it is",
+                advice="see that this machine's clock is set by NTP: timedatectl",
+            )
         skew = self._clock.wall() - theirs
         if abs(skew) <= _SKEW_WARNING_SECONDS:
             return Line(
@@ -175,8 +180,14 @@ class RegistryDoctor:
             ) from error
         except DeniedError as error:
             # Some services give nobody their front door, and every repository its own.
-            found = f"{error.what}; {self._source}; what follows tells"
-            return Line(name="credentials", verdict="unknown", found=found)
+            return Line(
+                name="credentials",
+                verdict="unknown",
+                found=f"{error.what}; {self._source}",
+                advice="name a repository, and the lines pull and push tell: HOST/PATH"
+                if self._repository is None
+                else "the lines pull and push tell",
+            )
         return Line(name="credentials", verdict="ok", found=f"{word}, {self._source}")
 
     def _remember(self, answer: Answer) -> None:
@@ -193,7 +204,8 @@ async def _once(wire: Wire, request: Request, host: str) -> AsyncIterator[Answer
             yield answer
     except RetryableError as error:
         raise RegistryUnavailableError(
-            f"{host}: {error.cause}", hint="try again; does a proxy or a firewall cut it off?"
+            f"{host}: {error.cause}",
+            hint=error.hint or "try again; does a proxy or a firewall cut it off?",
         ) from error
 
 

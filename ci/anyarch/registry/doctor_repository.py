@@ -86,7 +86,7 @@ class RepositoryDoctor:
     async def _read_manifest(self) -> Line:
         """Read one image's manifest, and see whether a HEAD alone would have told its digest."""
         if self._target is None:
-            return Line(name="manifest", verdict="unknown", found="nothing there to read")
+            return _nothing_there("manifest", "nothing there to read")
         manifest = await self._store.get(self._target)
         request = self._request("HEAD", f"manifests/{self._target}", "manifest")
         request = Request(
@@ -130,7 +130,7 @@ class RepositoryDoctor:
     async def _mount(self) -> Line:
         """Mount a blob of this repository into itself: nothing changes, and the answer tells."""
         if self._blob is None:
-            return Line(name="mount", verdict="unknown", found="no blob there to try it with")
+            return _nothing_there("mount", "no blob there to try it with")
         query = f"?mount={quote(str(self._blob.digest), safe='')}&from={quote(self._path, safe='')}"
         request = self._request("POST", f"blobs/uploads/{query}", "upload", {"Content-Length": "0"})
         async with exchange(self._store, request, self._push) as answer:
@@ -165,7 +165,7 @@ class RepositoryDoctor:
     async def _ranges(self) -> Line:
         name = "resumed downloads"
         if self._blob is None:
-            return Line(name=name, verdict="unknown", found="no blob there to try it with")
+            return _nothing_there(name, "no blob there to try it with")
         request = self._request("GET", f"blobs/{self._blob.digest}", "blob", {"Range": "bytes=0-0"})
         async with exchange(self._store, request, self._pull) as answer:
             resumed = answer.status == 206
@@ -209,13 +209,25 @@ async def exchange(store: RegistryStore, request: Request, scopes: frozenset[str
         ) from error
 
 
+def _nothing_there(name: str, found: str) -> Line:
+    return Line(name=name, verdict="unknown", found=found, advice="look again when an image has been pushed")
+
+
 async def _delete() -> Line:
-    found = "not tried: nothing is deleted to find out; only anyarch prune needs it"
-    return Line(name="delete", verdict="unknown", found=found)
+    return Line(
+        name="delete",
+        verdict="unknown",
+        found="not tried: nothing is deleted to find out; only anyarch prune needs it",
+        advice="the first anyarch prune tells, and breaks nothing: exit code 22 where it is not allowed, 27 "
+        "where the registry does not delete; its --dry-run shows what would go",
+    )
 
 
 def _mutability_advice(host: str, path: str) -> str:
     where = EcrHost.parse(host)
     if where is None or where.is_public:
-        return ""
+        return (
+            "look in the repository's settings for immutable or protected tags, and except floating ones and "
+            "_anyarch.* from that; or move a tag that nobody uses: anyarch promote"
+        )
     return f"anyarch doctor aws {host}/{path} asks AWS, also about each permission and what expires"

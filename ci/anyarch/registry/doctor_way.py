@@ -149,7 +149,12 @@ def _certified(certificate: object, version: str, *, now: float) -> Line:
     try:
         left = ssl.cert_time_to_seconds(str(fields.get("notAfter"))) - now
     except ValueError:
-        return Line(name="TLS", verdict="unknown", found=f"{version}; the certificate's end cannot be read")
+        return Line(
+            name="TLS",
+            verdict="unknown",
+            found=f"{version}; the certificate's end cannot be read",
+            advice="ask whoever runs the registry until when it is good",
+        )
     verdict: Verdict = "warn" if left < _EXPIRY_WARNING_SECONDS else "ok"
     by = f" by {issuer}" if issuer else ""
     return Line(

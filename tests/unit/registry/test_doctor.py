@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 from anyarch.checks import examine
 from anyarch.oci.reference import Repository, Tag
@@ -37,11 +38,12 @@ SECONDS_2027 = 1_800_000_000.0
 
 
 async def examined(
-    registry: FakeRegistry, *, target: Tag | None = None, credential: Credential | None = None
+    registry: FakeRegistry | str, *, target: Tag | None = None, credential: Credential | None = None
 ) -> dict[str, Line]:
+    host = registry if isinstance(registry, str) else registry.host
     options = Options(credential=credential, clock=FakeClock(wall=SECONDS_2027).clock)
-    repository = Repository(registry.host, "team/app")
-    doctor = RegistryDoctor(registry.host, repository, target, options=options, source="from a test")
+    repository = Repository(host, "team/app")
+    doctor = RegistryDoctor(host, repository, target, options=options, source="from a test")
     try:
         return {line.name: line for line in await examine(doctor.checks())}
     finally:
@@ -53,6 +55,11 @@ async def filled(registry: FakeRegistry) -> None:
         await upload(store, IMAGE)
         await store.put(V1, an_index(IMAGE))
     registry.seen.clear()
+
+
+def advised(lines: dict[str, Line]) -> bool:
+    """Whether every line that is not ok says what to do, unless another one does for it."""
+    return all(line.advice for line in lines.values() if line.verdict not in {"ok", "skipped"})
 
 
 def verdicts(lines: dict[str, Line], *names: str) -> list[str]:
@@ -69,7 +76,28 @@ async def test_a_good_registry_is_ok_in_every_line_that_can_be_known() -> None:
         "tag mutability",
     }
     assert {line.verdict for line in lines.values()} == {"ok", "unknown"}
+    assert advised(lines)
+    assert "exit code 22 where it is not allowed, 27" in lines["delete"].advice
+    assert "immutable or protected tags" in lines["tag mutability"].advice
     assert "OCI 1.1" in lines["referrers"].found
+
+
+def test_what_speaks_no_http_is_no_registry_and_is_called_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for _ in range(3):  # the way there, the first request, and whether it speaks TLS after all
+                connection, _ = listener.accept()
+                with connection:
+                    if connection.recv(1024):
+                        connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        lines = anyio.run(examined, f"127.0.0.1:{listener.getsockname()[1]}")
+        thread.join(timeout=5)
+    assert lines["registry"].verdict == "fail"
+    assert "no registry answers there" in lines["registry"].advice
 
 
 @pytest.mark.parametrize("mounts", [True, False])
@@ -99,6 +127,7 @@ async def test_an_empty_place_is_told_and_pushing_is_tried_all_the_same() -> Non
     with FakeRegistry() as registry:
         lines = await examined(registry)
     assert verdicts(lines, "pull", "push", "manifest", "mount") == ["warn", "ok", "unknown", "unknown"]
+    assert advised(lines)
     assert "no repository team/app yet" in lines["pull"].found
 
 
@@ -125,6 +154,7 @@ async def test_a_front_door_that_is_closed_to_all_does_not_end_it() -> None:
         registry.faults.append(Fault("status", status=403, code="DENIED", kind="ping", since=4, times=9))
         lines = await examined(registry, credential=Credential(USERNAME, PASSWORD))
     assert verdicts(lines, "credentials", "push") == ["unknown", "ok"]
+    assert advised(lines)
 
 
 async def test_a_missing_permission_to_push_is_the_only_failure() -> None:
