@@ -63,6 +63,8 @@ class Fault:
     times: int = 1
     code: str = "UNAVAILABLE"
     shown: bool = False  # only requests that carry an Authorization
+    agent: str = ""  # only requests of this program
+    path: str = ""  # only requests for this
 
     def fits(self, seen: Seen) -> bool:
         return (
@@ -73,6 +75,8 @@ class Fault:
             and self.method in {"", seen.method}
             and self.kind in {"", seen.kind}
             and (not self.shown or bool(seen.authorization))
+            and seen.headers.get("User-Agent", "").startswith(self.agent)
+            and self.path in seen.path
         )
 
 
@@ -195,6 +199,10 @@ class FakeRegistry:
             if fault is not None:
                 fault.times -= 1
             return fault
+
+    def expire_tokens(self) -> None:
+        """None that was given out is good any longer."""
+        self.tokens.clear()
 
     def reply(self, seen: Seen) -> Reply:
         with self.lock:
@@ -329,7 +337,7 @@ class Handler(BaseHTTPRequestHandler):
             headers = {name: value.replace("{sent}", sent) for name, value in fault.headers.items()}
             self._send(failure(fault.status, fault.code, f"you sent {seen.authorization}", headers))
         elif fault.action == "expired token":
-            registry.tokens.clear()
+            registry.expire_tokens()
             self._send(registry.reply(seen))
         else:
             self._spoil(fault, registry.reply(seen))
