@@ -189,6 +189,11 @@ class NotFoundError(RegistryError):
     exit_code = 23
     usual_hint = "is the name right, and was it pushed there? registries say so also to whoever may not look"
 
+    @property
+    def of_repository(self) -> bool:
+        """Whether all of a repository is missing, which is to be made first."""
+        return "repository" in self.facts
+
 
 class ImmutableTagError(RegistryError):
     """A tag exists, points elsewhere and the registry forbids moving it."""

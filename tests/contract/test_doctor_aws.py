@@ -131,7 +131,7 @@ def test_a_repository_that_is_missing_is_not_made(ecr: FakeEcr, doctor: Doctor) 
     """Other permissions are told all the same. A push could make one, where the account has it so."""
     lines = doctor()
     assert (lines["repository"]["verdict"], doctor.status) == ("fail", 40)
-    assert "--region eu-west-1 --repository-name shop/api" in lines["repository"]["advice"]
+    assert "--registry-id 123456789012 --repository-name shop/api" in lines["repository"]["advice"]
     assert (lines["build"]["verdict"], lines["create"]["verdict"]) == ("unknown", "unknown")
     assert lines["build"]["found"].endswith("without doing it: InitiateLayerUpload, PutImage")
     writing = ("CreateRepository", "InitiateLayerUpload", "PutImage")
@@ -228,7 +228,7 @@ def test_a_lifecycle_policy_that_takes_builds_before_their_merge_is_a_warning_an
     line = doctor()["lifecycle"]
     assert (line["verdict"], doctor.status) == ("warn", 0)
     assert line["found"].startswith("rule 1 (untagged, 1 day) expires builds that are not merged yet")
-    assert "put-lifecycle-policy --region eu-west-1 --repository-name shop/api" in line["advice"]
+    assert "put-lifecycle-policy --region eu-west-1 --registry-id 123456789012" in line["advice"]
     assert run(["doctor", "aws", REPOSITORY, "--lifecycle"]) == 0
     repository.lifecycle_policy = capsys.readouterr().out
     assert doctor()["lifecycle"]["verdict"] == "ok"

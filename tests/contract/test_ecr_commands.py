@@ -215,9 +215,10 @@ def test_a_missing_repository_is_told_before_anything_is_built(
     ecr: FakeEcr, dagger: FakeDagger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_app(tmp_path) == 23
-    assert (
-        "aws ecr create-repository --region eu-west-1 --repository-name shop/api" in capsys.readouterr().err
-    )
+    shown = capsys.readouterr().err
+    assert f"error: there is no repository {REPOSITORY}; Amazon ECR makes none by itself\n" in shown
+    command = "aws ecr create-repository --region eu-west-1 --registry-id 123456789012"
+    assert f"create it: {command} --repository-name shop/api;" in shown
     assert dagger.called(AMD) is None
     assert ecr.operations("CreateRepository") == 0
 

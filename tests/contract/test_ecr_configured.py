@@ -17,6 +17,7 @@ from anyarch.release.ledger import bring_empty
 
 from tests.builders import an_image, an_index, upload
 from tests.fake_ecr import HOST, PASSWORD_PREFIX, SECRET_KEY, FakeEcr
+from tests.releases import a_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ EXPIRY = {
     },
     "action": {"type": "expire"},
 }
+AWS = "aws ecr {} --region eu-west-1 --registry-id 123456789012 --repository-name shop/api"
+PUT = f"{AWS.format('put-lifecycle-policy')} --profile two --lifecycle-policy-text file://lifecycle.json"
 CREATE = f'[registries."{HOST}".create]\nmutability = "immutable"\nscan-on-push = true\n'
 
 
@@ -222,3 +225,79 @@ def test_a_missing_permission_to_make_a_repository_is_named(
     assert bool(ecr.registries) is made
     ecr.principals["AKIASECOND"].denied.clear()
     assert run(words) == 0, "the same again goes on from there"
+    shown = capsys.readouterr().err
+    assert (PUT in shown) is (made and not ecr.registries[HOST]["shop/api"].lifecycle_policy)
+
+
+def with_policy(tmp_path: Path) -> None:
+    (tmp_path / "lifecycle.json").write_text(json.dumps({"rules": [EXPIRY]}))
+    with (tmp_path / "anyarch.toml").open("a") as file:
+        file.write(f'{CREATE}lifecycle-policy = "lifecycle.json"\n')
+
+
+@pytest.mark.parametrize(
+    ("policy", "denied", "said"),
+    [
+        pytest.param(
+            "", "", f"has no lifecycle policy, though anyarch.toml names one: {PUT}", id="it has none"
+        ),
+        pytest.param(
+            "",
+            "ecr:GetLifecyclePolicy",
+            "has the lifecycle policy of anyarch.toml cannot be told: ecr:GetLifecyclePolicy",
+            id="nobody may look",
+        ),
+        pytest.param("{}", "", "", id="it has one"),
+    ],
+)
+def test_a_repository_that_lacks_the_policy_it_should_be_made_with_is_told(
+    released: FakeEcr, tmp_path: Path, policy: str, denied: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever made it may not have been able to put one. None is put now: there are images."""
+    repository = released.registries[HOST]["shop/api"]
+    repository.lifecycle_policy = policy
+    with_policy(tmp_path)
+    released.deny(denied, key="AKIASECOND")
+    assert run(["merge", layout(tmp_path), "--to", REPOSITORY, "--tag", "v2"]) == 0
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert bool(said) is ("lifecycle policy" in shown)
+    assert repository.lifecycle_policy == policy
+
+
+@pytest.mark.usefixtures("released")
+def test_the_doctor_warns_of_a_repository_without_the_policy_it_should_be_made_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["doctor", "aws", REPOSITORY]) == 0
+    assert "ok       lifecycle   no policy" in capsys.readouterr().out
+    with_policy(tmp_path)
+    assert run(["doctor", "aws", REPOSITORY]) == 0
+    shown = capsys.readouterr().out
+    assert "warn     lifecycle   no policy: nothing expires by itself, though anyarch.toml names one" in shown
+    assert f"→ {PUT}\n" in shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["merge", f"{REPOSITORY}:v1", "--to", "oci:dist"], id="merge from there"),
+        pytest.param(
+            ["merge", "--records", "records", "--to", REPOSITORY, "--tag", "v1"], id="merge of records"
+        ),
+        pytest.param(["verify", f"{REPOSITORY}:v1"], id="verify"),
+        pytest.param(["promote", f"{REPOSITORY}:v1", "--tag", "stable"], id="promote"),
+        pytest.param(["prune", REPOSITORY, "--older-than", "7d"], id="prune"),
+    ],
+)
+def test_every_command_says_the_same_of_a_missing_repository(
+    ecr: FakeEcr, tmp_path: Path, words: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "records").mkdir()
+    record = a_record(IMAGE, repository=REPOSITORY)
+    (tmp_path / "records" / "linux-amd64.json").write_bytes(record.to_json())
+    assert run(words) == 23
+    shown = capsys.readouterr().err
+    assert f"there is no repository {REPOSITORY}; Amazon ECR makes none by itself" in shown
+    assert f"{AWS.format('create-repository')} --profile two;" in shown
+    assert ecr.registries == {}

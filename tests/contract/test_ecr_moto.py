@@ -123,5 +123,5 @@ async def test_everything_in_a_repository_is_listed_with_its_push() -> None:
 async def test_a_repository_that_is_not_there_is_said_so() -> None:
     with pytest.raises(NotFoundError, match="RepositoryNotFoundException"):
         await delete_image(PRIVATE, "shop/never", Digest.of(b"x"))
-    with pytest.raises(NotFoundError, match="RepositoryNotFoundException"):
+    with pytest.raises(NotFoundError, match="there is no repository"):
         await EcrInventory(PRIVATE, "shop/never").inventory()

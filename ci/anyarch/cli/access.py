@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from anyarch.cli import words
+from anyarch.cli import output, words
 from anyarch.cli.regular import read_regular
 from anyarch.errors import AuthenticationError, FileProblemError
 from anyarch.oci.reference import Repository, Tag
@@ -127,7 +127,7 @@ class Access:
 
         settings = self.of(destination)
         wanted = new_repository(settings.create, self.folder) if settings.create else None
-        return await require(store, wanted, aws_profile=settings.aws_profile)
+        return await require(store, wanted, aws_profile=settings.aws_profile, warn=output.note)
 
     def open_all(
         self, destination: str, others: Iterable[str]
@@ -234,6 +234,7 @@ def new_repository(settings: CreateSettings, folder: Path) -> NewRepository:
         kms_key=settings.kms_key,
         tags=settings.tags,
         lifecycle_policy=policy,
+        lifecycle_file=str(folder / settings.lifecycle_policy),
     )
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import TypeVar
 
+    from anyarch.errors import NotFoundError
     from anyarch.registry.credential import Credential, CredentialSource
     from anyarch.registry.refusal import Refusal
     from anyarch.registry.requests import Observer, Request
@@ -188,7 +189,9 @@ class Client:
                     self._auth.expire(refusal.words, sent_at=answer.sent_at)
                     final = self._auth.refused(words=refusal.words)
                     raise RetryableError("the credential has expired", final=final)
-                raise refusal.error(subject, scrub=self._auth.scrub, advise=self._advise)
+                raise self._absent(refusal) or refusal.error(
+                    subject, scrub=self._auth.scrub, advise=self._advise
+                )
             yield answer
         finally:
             await opening.__aexit__(None, None, None)
@@ -241,6 +244,14 @@ class Client:
         from anyarch.registry.ecr_advice import advice  # noqa: PLC0415  only a failure needs it
 
         return advice(self.host, refusal)
+
+    def _absent(self, refusal: Refusal) -> NotFoundError | None:
+        """The error for a repository that is not there, where none comes into being by a push."""
+        if "ecr" not in self.host:
+            return None
+        from anyarch.registry.ecr_advice import absent  # noqa: PLC0415  as above
+
+        return absent(self.host, refusal, profile=self.aws_profile)
 
     async def _find_credential(self, refused: Credential | None) -> Credential | None:
         if callable(self._given):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 from anyarch.checks import Line
-from anyarch.errors import DeniedError, NotFoundError, RegistryError
+from anyarch.errors import DeniedError, RegistryError
 from anyarch.oci.media_type import INDEX_TYPES
-from anyarch.registry.ecr_advice import missing_advice
+from anyarch.registry.ecr_advice import aws_command, missing
 from anyarch.registry.ecr_lifecycle import There, former_releases, hazards, read_policy, safe
 from anyarch.registry.ecr_probe import NO_REPOSITORY
+from anyarch.registry.ecr_repository import NO_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from anyarch.registry.ecr import Account
     from anyarch.registry.ecr_host import EcrHost
     from anyarch.registry.ecr_lifecycle import Rule
+    from anyarch.registry.ecr_repository import NewRepository
 
-_NO_POLICY: Final = "LifecyclePolicyNotFoundException"
 _PAGE: Final = 1000
 _IMAGES_MAX: Final = 20_000
 _DAY_SECONDS: Final = 86_400.0
@@ -78,13 +78,23 @@ async def read_lifecycle(where: EcrHost, path: str, *, profile: str) -> Lifecycl
     return await ecr.within_deadline(lambda: _read(account, path), where)
 
 
-def lifecycle_line(found: Lifecycle, where: EcrHost, path: str) -> Line:
-    """Whether something that is needed would expire."""
+def lifecycle_line(
+    found: Lifecycle, where: EcrHost, path: str, *, create: NewRepository | None = None, profile: str = ""
+) -> Line:
+    """Whether something that is needed would expire.
+
+    Args:
+        found: What the policy says.
+        where: The registry.
+        path: The repository.
+        create: What anyarch.toml makes a missing one with.
+        profile: The AWS profile in use.
+    """
     if found.rules is None:
-        return Line(name=_NAME, verdict="ok", found="no policy: nothing expires by itself")
+        return _without_policy(found, where, path, create, profile)
     dangers = "; ".join(map(str, hazards(found.rules, found.tagged)))
     if dangers:
-        return Line(name=_NAME, verdict="warn", found=dangers, advice=_advice(found, where, path))
+        return Line(name=_NAME, verdict="warn", found=dangers, advice=_advice(found, where, path, profile))
     going = former_releases(found.rules, found.there or ())
     if going:
         return Line(
@@ -103,10 +113,24 @@ def _takes_untagged(rules: tuple[Rule, ...]) -> bool:
     return any(rule.takes(frozenset()) for rule in rules)
 
 
-def _advice(found: Lifecycle, where: EcrHost, path: str) -> str:
+def _without_policy(
+    found: Lifecycle, where: EcrHost, path: str, create: NewRepository | None, profile: str
+) -> Line:
+    said = "no policy: nothing expires by itself"
+    if not found.in_force or create is None or not create.lifecycle_policy:
+        return Line(name=_NAME, verdict="ok", found=said)
+    return Line(
+        name=_NAME,
+        verdict="warn",
+        found=f"{said}, though anyarch.toml names one that repositories are made with",
+        advice=create.put_command(where, path, profile=profile),
+    )
+
+
+def _advice(found: Lifecycle, where: EcrHost, path: str, profile: str) -> str:
     if not found.in_force:
         return f"mend it before {where.host}/{path} is made with it; docs/aws/lifecycle.json is one"
-    put = f"aws ecr put-lifecycle-policy --region {where.region} --repository-name {quote(path)}"
+    put = aws_command(where, "put-lifecycle-policy", path, profile=profile)
     return (
         f"anyarch doctor aws {where.host}/{path} --lifecycle > lifecycle.json keeps them; "
         f"then {put} --lifecycle-policy-text file://lifecycle.json"
@@ -121,11 +145,8 @@ def _read(account: Account, path: str) -> Lifecycle:
     except RegistryError as error:
         code = error.facts.get("code")
         if code == NO_REPOSITORY:
-            raise NotFoundError(
-                f"there is no repository {where.host}/{path}; Amazon ECR makes none by itself",
-                hint=missing_advice(where, path),
-            ) from None
-        if code != _NO_POLICY:
+            raise missing(where, path, profile=account.profile) from None
+        if code != NO_POLICY:
             raise
         return Lifecycle(rules=None, there=_there(account, at))
     subject = f"the lifecycle policy of {where.host}/{path}"

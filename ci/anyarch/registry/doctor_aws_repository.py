@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from anyarch.checks import Check, Line
-from anyarch.errors import AnyarchError, DeniedError, NotFoundError
+from anyarch.errors import AnyarchError, DeniedError
 from anyarch.registry.aws_policy import JOBS, TOKEN, needs
 from anyarch.registry.doctor_aws_lifecycle import configured, lifecycle_line, read_lifecycle
 from anyarch.registry.doctor_aws_words import job_line
-from anyarch.registry.ecr_advice import missing_advice
+from anyarch.registry.ecr_advice import missing
 from anyarch.registry.ecr_host import EcrHost
 from anyarch.registry.ecr_probe import NEEDS_REPOSITORY, NO_REPOSITORY, Permission, ask
 from anyarch.registry.ecr_repository import HISTORY_TAGS
@@ -112,9 +112,11 @@ class AwsRepositoryDoctor:
             found = f"there is no {store} yet; anyarch run and merge make it, as anyarch.toml says"
             return Line(name="repository", verdict="ok", found=found)
         if not looked:
-            raise NotFoundError(
-                f"there is no repository {store}; Amazon ECR makes none by itself",
-                hint=await self._elsewhere() or missing_advice(self.wanted.where, self.wanted.path),
+            raise missing(
+                self.wanted.where,
+                self.wanted.path,
+                profile=self.wanted.profile,
+                hint=await self._elsewhere(),
             )
         return await self._described()
 
@@ -145,7 +147,7 @@ class AwsRepositoryDoctor:
         where, path = self.wanted.where, self.wanted.path
         if await self._exists() is False:
             text = self.wanted.create.lifecycle_policy if self.wanted.create is not None else ""
-            return lifecycle_line(configured(text), where, path)
+            return lifecycle_line(configured(text), where, path, profile=self.wanted.profile)
         try:
             found = await read_lifecycle(where, path, profile=self.wanted.profile)
         except DeniedError:
@@ -154,7 +156,7 @@ class AwsRepositoryDoctor:
                 verdict="unknown",
                 found="only ecr:GetLifecyclePolicy tells whether something that is needed expires here",
             )
-        return lifecycle_line(found, where, path)
+        return lifecycle_line(found, where, path, create=self.wanted.create, profile=self.wanted.profile)
 
     async def _described(self) -> Line:
         where = self.wanted.where

@@ -6,6 +6,7 @@ import re
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
+from anyarch.errors import NotFoundError
 from anyarch.registry.ecr_host import EcrHost
 
 if TYPE_CHECKING:
@@ -26,11 +27,23 @@ def denied_action(words: str) -> str:
     return match["action"] if match else ""
 
 
-def create_command(where: EcrHost, path: str) -> str:
-    """The command that creates a repository."""
-    region = f"--region {where.region}"
-    name = f"--repository-name {quote(where.repository_name(path))}"
-    return f"aws {where.service} create-repository {region} {name}"
+def aws_command(where: EcrHost, operation: str, path: str, *, profile: str = "") -> str:
+    """The command that does something to one repository, in its own account, region and with its profile."""
+    words = [f"aws {where.service} {operation} --region {where.region}"]
+    if not where.is_public:  # there it is always the account of whoever asks
+        words.append(f"--registry-id {where.account}")
+    words.append(f"--repository-name {quote(where.repository_name(path))}")
+    if profile:
+        words.append(f"--profile {quote(profile)}")
+    return " ".join(words)
+
+
+def absent(host: str, refusal: Refusal, *, profile: str = "") -> NotFoundError | None:
+    """The error for a repository that is not there; None for every other answer, and other registries'."""
+    where, match = EcrHost.parse(host), _PATH.search(refusal.request)
+    if where is None or match is None or "NAME_UNKNOWN" not in refusal.codes:
+        return None
+    return missing(where, match["path"], profile=profile, status=refusal.status, codes=refusal.codes)
 
 
 def advice(host: str, refusal: Refusal) -> str:
@@ -40,8 +53,6 @@ def advice(host: str, refusal: Refusal) -> str:
         return ""
     match = _PATH.search(refusal.request)
     path = match["path"] if match else ""
-    if "NAME_UNKNOWN" in refusal.codes and path:
-        return missing_advice(where, path)
     if action := denied_action(refusal.message):
         named = _RESOURCE.search(refusal.message)
         arn = named["arn"].rstrip(".,") if named else where.arn(path)
@@ -52,9 +63,17 @@ def advice(host: str, refusal: Refusal) -> str:
     return ""
 
 
-def missing_advice(where: EcrHost, path: str) -> str:
-    """Two ways to a repository that is not there."""
-    return (
-        f"create it: {create_command(where, path)}; "
-        f'or let anyarch run do it: [registries."{where.host}".create] in anyarch.toml'
+def missing(
+    where: EcrHost, path: str, *, profile: str = "", hint: str = "", **facts: object
+) -> NotFoundError:
+    """The error for a repository that is not there; without a ``hint``, two ways to it."""
+    store, command = f"{where.host}/{path}", aws_command(where, "create-repository", path, profile=profile)
+    usual = (
+        f'create it: {command}; or let anyarch run do it: [registries."{where.host}".create] in anyarch.toml'
+    )
+    return NotFoundError(
+        f"there is no repository {store}; Amazon ECR makes none by itself",
+        hint=hint or usual,
+        repository=store,
+        **facts,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from anyarch.errors import UsageError
+from anyarch.errors import NotFoundError, UsageError
 from anyarch.oci.digest import Digest
 from anyarch.oci.inventory import Held, Inventory
+from anyarch.registry.ecr_advice import missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,13 +44,17 @@ class EcrInventory:
         https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ImageDetail.html
 
         Raises:
+            NotFoundError: there is no such repository.
             AnyarchError: AWS refuses, or does not answer.
         """
         from anyarch.registry import ecr  # noqa: PLC0415  loading the SDK takes a third of a second
 
         account = ecr.account(self._where, profile=self._profile)
         action = f"{self._where.service}:DescribeImages"
-        details = await ecr.within_deadline(lambda: account.call(action, self._ask), self._where)
+        try:
+            details = await ecr.within_deadline(lambda: account.call(action, self._ask), self._where)
+        except NotFoundError:
+            raise missing(self._where, self._path, profile=self._profile) from None
         held = [self._held(each) for each in details if each.get("imageStatus", "ACTIVE") == "ACTIVE"]
         return Inventory(held=tuple(each for each in held if each is not None), roots={}, blobs=False)
 

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 from anyarch.errors import AnyarchError, NotFoundError, RegistryError
 from anyarch.oci.digest import Digest
-from anyarch.registry.ecr_advice import missing_advice
+from anyarch.registry import ecr_advice
 from anyarch.registry.ecr_host import EcrHost
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from anyarch.oci.store import Store
+    from anyarch.registry.ecr import Account
 
 # What a tag pointed at is kept under such a tag, which is written anew at every move.
 HISTORY_TAGS: Final = "_anyarch.*"
+NO_POLICY: Final = "LifecyclePolicyNotFoundException"
 _ABSENT: Final = Digest.of(b"")
 
 
@@ -34,6 +36,7 @@ class NewRepository:
         kms_key: Which key; empty for Amazon's own.
         tags: Resource tags, for bills and policies.
         lifecycle_policy: JSON; empty for none.
+        lifecycle_file: Where that is from, for commands that are shown.
     """
 
     immutable: bool = False
@@ -43,6 +46,12 @@ class NewRepository:
     kms_key: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     lifecycle_policy: str = ""
+    lifecycle_file: str = "FILE"
+
+    def put_command(self, where: EcrHost, path: str, *, profile: str = "") -> str:
+        """The command that gives a repository its lifecycle policy."""
+        command = ecr_advice.aws_command(where, "put-lifecycle-policy", path, profile=profile)
+        return f"{command} --lifecycle-policy-text {quote('file://' + self.lifecycle_file)}"
 
     def request(self, name: str) -> dict[str, Any]:
         """The arguments of CreateRepository.
@@ -68,7 +77,13 @@ class NewRepository:
         return asked
 
 
-async def require(store: Store, wanted: NewRepository | None = None, *, aws_profile: str = "") -> bool:
+async def require(
+    store: Store,
+    wanted: NewRepository | None = None,
+    *,
+    aws_profile: str = "",
+    warn: Callable[[str], None] = lambda _: None,
+) -> bool:
     """Find out, before anything is built, that there is a repository to push to; make it where wanted.
 
     Asks for an image that cannot be there: that needs no permission but the one to read images.
@@ -77,6 +92,7 @@ async def require(store: Store, wanted: NewRepository | None = None, *, aws_prof
         store: The repository.
         wanted: What to make it with; None: a missing one is an error.
         aws_profile: Who makes it.
+        warn: Told of a repository that is there, but lacks the lifecycle policy that one is made with.
 
     Returns:
         Whether it was made.
@@ -96,13 +112,11 @@ async def require(store: Store, wanted: NewRepository | None = None, *, aws_prof
     except NotFoundError as error:
         missing = "NAME_UNKNOWN" in str(error.facts.get("codes"))
     if not missing:
+        if wanted is not None and wanted.lifecycle_policy and not where.is_public:
+            await _look_for_policy(where, path, wanted, aws_profile, warn)
         return False
     if wanted is None:
-        raise NotFoundError(
-            f"there is no repository {store.name}; Amazon ECR makes none by itself",
-            hint=missing_advice(where, path),
-            repository=store.name,
-        )
+        raise ecr_advice.missing(where, path, profile=aws_profile)
     return await create(where, path, wanted, aws_profile=aws_profile)
 
 
@@ -133,7 +147,7 @@ async def create(where: EcrHost, path: str, wanted: NewRepository, *, aws_profil
 
     made = await ecr.within_deadline(lambda: account.call(f"{where.service}:CreateRepository", ask), where)
     if made and wanted.lifecycle_policy and not where.is_public:
-        await _put_policy(account, where, name, wanted.lifecycle_policy)
+        await _put_policy(account, path, wanted)
     return made
 
 
@@ -167,18 +181,45 @@ async def delete_image(where: EcrHost, path: str, digest: Digest, *, aws_profile
     return True
 
 
-async def _put_policy(account: Any, where: EcrHost, name: str, policy: str) -> None:  # noqa: ANN401  ecr.Account, not loaded here
+async def _put_policy(account: Account, name: str, wanted: NewRepository) -> None:
     from anyarch.registry import ecr  # noqa: PLC0415  as above
 
+    where, text = account.where, wanted.lifecycle_policy
+
     def ask(client: Any) -> None:  # noqa: ANN401  as above
-        client.put_lifecycle_policy(registryId=where.account, repositoryName=name, lifecyclePolicyText=policy)
+        client.put_lifecycle_policy(registryId=where.account, repositoryName=name, lifecyclePolicyText=text)
 
     try:
         await ecr.within_deadline(lambda: account.call("ecr:PutLifecyclePolicy", ask), where)
     except AnyarchError as error:
-        command = f"aws ecr put-lifecycle-policy --region {where.region} --repository-name {quote(name)}"
         raise type(error)(
             f"{where.host}/{name} was created, but without its lifecycle policy: {error.what}",
-            hint=f"then: {command} --lifecycle-policy-text file://FILE",
+            hint=f"finish it, by whoever may: {wanted.put_command(where, name, profile=account.profile)}",
             **error.facts,
         ) from None
+
+
+async def _look_for_policy(
+    where: EcrHost, name: str, wanted: NewRepository, profile: str, warn: Callable[[str], None]
+) -> None:
+    """Whoever made the repository may not have been able to give it its policy: nobody else would notice.
+
+    It is not put here, as images may be there by now that it would take.
+    """
+    from anyarch.registry import ecr  # noqa: PLC0415  as above
+
+    account = ecr.account(where, profile=profile)
+
+    def ask(client: Any) -> object:  # noqa: ANN401  as above
+        return client.get_lifecycle_policy(registryId=where.account, repositoryName=name)
+
+    store = f"{where.host}/{name}"
+    try:
+        await ecr.within_deadline(lambda: account.call("ecr:GetLifecyclePolicy", ask), where)
+    except AnyarchError as error:
+        if error.facts.get("code") == NO_POLICY:
+            command = wanted.put_command(where, name, profile=profile)
+            warn(f"{store} has no lifecycle policy, though anyarch.toml names one: {command}")
+        else:
+            said = error.facts.get("action") or error.what
+            warn(f"whether {store} has the lifecycle policy of anyarch.toml cannot be told: {said}")

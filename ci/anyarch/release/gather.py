@@ -69,6 +69,8 @@ async def _read_child(store: Store, record: Record) -> Child:
             store, record.image.digest, config=record.config, referenced=record.referenced
         )
     except (NotFoundError, ContentError) as error:
+        if isinstance(error, NotFoundError) and error.of_repository:
+            raise  # no image of it could be there
         return Child(record=record, problems=(error.what,))
     return Child(record=record, found=found, problems=found.flaws)
 

@@ -75,6 +75,8 @@ async def _read(reference: Reference) -> tuple[list[Record], list[str]]:
             return [await _record(reference, alone)], []
         wanted, problems = _listed(root)
     except (NotFoundError, ContentError) as error:
+        if isinstance(error, NotFoundError) and error.of_repository:
+            raise  # no image of it could be there
         return [], [error.what]
     found = await in_parallel([partial(_try, reference, each) for each in wanted])
     records = [each for each in found if isinstance(each, Record)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from anyarch.registry.ecr_advice import create_command
+from anyarch.registry.ecr_advice import aws_command
 from anyarch.registry.ecr_host import EcrHost, hosts_in
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,8 +78,25 @@ def test_the_public_registry_is_asked_in_one_region(host: str) -> None:
     assert (found.service, found.region, found.account) == ("ecr-public", "us-east-1", "")
     assert found.repository_name("alias/team/app") == "team/app"
     assert (
-        create_command(found, "alias/app")
+        aws_command(found, "create-repository", "alias/app")
         == "aws ecr-public create-repository --region us-east-1 --repository-name app"
+    )
+
+
+@pytest.mark.parametrize(
+    ("profile", "ending"),
+    [
+        pytest.param("", "", id="the environment's"),
+        pytest.param("two words", " --profile 'two words'", id="a profile"),
+    ],
+)
+def test_a_command_names_account_region_and_profile(profile: str, ending: str) -> None:
+    """Without the account, it would be done in that of whoever asks."""
+    found = EcrHost.parse("999999999999.dkr.ecr.eu-west-1.amazonaws.com")
+    assert found is not None
+    assert aws_command(found, "create-repository", "shop/api", profile=profile) == (
+        "aws ecr create-repository --region eu-west-1 --registry-id 999999999999 --repository-name shop/api"
+        + ending
     )
 
 
