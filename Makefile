@@ -1,7 +1,7 @@
 # Each target is a line or two; what they do is in lab/ and tests/. `make` alone lists them.
 SHELL := /bin/bash
 UNIT := tests/unit
-PATHS ?= tests/test_architecture.py tests/test_documents.py tests/contract tests/engine tests/workflow
+PATHS ?= tests/test_*.py tests/contract tests/engine tests/workflow
 bin := .venv/bin
 cache = $${ANYARCH_CACHE:-$${XDG_CACHE_HOME:-$$HOME/.cache}/anyarch}
 

@@ -26,12 +26,14 @@ class Line:
         verdict: ``fail`` is what publishing cannot do without, ``warn`` what will hurt some day.
         found: In words.
         advice: What to do about it; empty where there is nothing to do.
+        shown: The same in several lines, for people; empty where one is enough.
     """
 
     name: str
     verdict: Verdict
     found: str
     advice: str = ""
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -297,6 +297,7 @@ def change(name: str, value: str) -> Callable[[FakeEcr, pytest.MonkeyPatch], Non
             ["public.ecr.aws/shop/api", "--lifecycle"], "nothing expires", id="nothing expires there"
         ),
         pytest.param([REPOSITORY, "--policy", "everything"], "Choose from", id="no such job"),
+        pytest.param([REPOSITORY, "--principal", "111122223333"], "for which job?", id="a policy for no job"),
     ],
 )
 def test_words_that_make_no_sense(

@@ -111,11 +111,17 @@ def show(subject: str, lines: Sequence[Line], kind: str) -> None:
 def table(lines: Sequence[Line]) -> list[str]:
     """The lines for people; what was not looked at takes one line."""
     width = max(len(each.name) for each in lines)
-    said = []
+    said: list[str] = []
+    first: dict[str, str] = {}  # long advice, and where it was given
     for each in lines:
         if each.verdict != "skipped":
             said.append(f"{each.verdict:<7}  {each.name:<{width}}  {each.found}")
-            said += [f"{'':<7}  {'':<{width}}  → {each.advice}"] if each.advice else []
+            advice = each.shown or each.advice
+            if each.shown and first.setdefault(advice, each.name) != each.name:
+                advice = f"the same as for {first[advice]}"
+            begin, *more = advice.splitlines() or [""]
+            said += [f"{'':<7}  {'':<{width}}  → {begin}"] if begin else []
+            said += [f"{'':<7}  {'':<{width}}    {line}" for line in more]
     skipped = [each.name for each in lines if each.verdict == "skipped"]
     needs = "which needs what failed" if len(skipped) == 1 else "which need what failed"
     return [*said, f"skipped  {', '.join(skipped)}, {needs}"] if skipped else said

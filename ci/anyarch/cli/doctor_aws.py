@@ -16,7 +16,7 @@ from anyarch.cli.doctor import show
 from anyarch.cli.project import Project
 from anyarch.errors import UsageError
 from anyarch.oci.reference import Repository
-from anyarch.registry.aws_policy import Job, policy
+from anyarch.registry.aws_policy import Job, Making, policy, repository_policy
 from anyarch.registry.aws_settings import usable
 from anyarch.registry.aws_trust import Trust, ids_command, trust_policy
 from anyarch.registry.credentials import left_for
@@ -47,6 +47,10 @@ def aws(
     policy_for: Annotated[
         Job | None, Parameter(name="--policy", help="Print the IAM policy for this job. Asks nobody.")
     ] = None,
+    principal: Annotated[
+        tuple[str, ...],
+        Parameter(help="With --policy: print the repository's own, for ARN of another account; repeat."),
+    ] = (),
     lifecycle: Annotated[
         bool, Parameter(help="Print a lifecycle policy for the repository that takes nothing needed.")
     ] = False,
@@ -71,8 +75,13 @@ def aws(
             "who may take a role on is said with --trust-policy OWNER/REPO",
             hint=f"{_EXAMPLE} --trust-policy shop/api --branch main",
         )
+    if principal and policy_for is None:
+        raise UsageError(
+            "for which job? --principal is for --policy", hint=f"{_EXAMPLE} --policy build --principal ARN"
+        )
     config = Project.load(path).config
     where, name = _destination(repository, config)
+    settings = config.registries.get(where.host, RegistrySettings())
     if trust:
         allowed = Trust(
             repository=trust,
@@ -84,9 +93,12 @@ def aws(
         )
         _say_trust(allowed, account or where.account, where.partition)
     elif policy_for is not None:
-        output.say_json(policy(policy_for, where, name))
+        output.say_json(
+            repository_policy(policy_for, where, principal)
+            if principal
+            else policy(policy_for, where, name, _making(settings.create))
+        )
     else:
-        settings = config.registries.get(where.host, RegistrySettings())
         profile = profile or usable(settings.aws_profile, os.environ)
         if lifecycle:
             _propose(where, name, profile)
@@ -114,8 +126,17 @@ async def _lines(
         before=words.USERNAME_VARIABLE if os.environ.get(words.USERNAME_VARIABLE) else "",
         before_machine="" if profile else left_for(where.host),
         create=new_repository(create, folder) if create is not None else None,
+        making=_making(create),
     )
     return await examine(AwsDoctor(wanted).checks())
+
+
+def _making(settings: CreateSettings | None) -> Making:
+    """What repositories are made with, as far as anyarch.toml says; else whatever they can be made with."""
+    if settings is None:
+        return Making()
+    lifecycle = bool(settings.lifecycle_policy)
+    return Making(tags=bool(settings.tags), lifecycle=lifecycle, looks=lifecycle, kms_key=settings.kms_key)
 
 
 def _propose(where: EcrHost, name: str, profile: str) -> None:

@@ -2,12 +2,17 @@
 
 https://docs.aws.amazon.com/AmazonECR/latest/userguide/image-push-iam.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/encryption-at-rest.html (with a key of one's own)
+https://docs.aws.amazon.com/AmazonECR/latest/userguide/repository-policies.html
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from anyarch.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -37,11 +42,49 @@ _NEEDED: Final[dict[Job, tuple[str, ...]]] = {
 _BETTER_WITH: Final[dict[Job, tuple[str, ...]]] = {
     "merge": (_LOOK,),
     "promote": (_LOOK,),
-    "create": ("TagResource", "PutLifecyclePolicy"),
+    "create": ("TagResource", "PutLifecyclePolicy", "GetLifecyclePolicy"),
     "prune": ("DescribeImages",),
 }
 # In ECR Public anybody may read, and repositories are made with neither tags nor a lifecycle policy.
-_PRIVATE_ONLY: Final = frozenset({*_READ, "ListImages", "TagResource", "PutLifecyclePolicy"})
+_PRIVATE_ONLY: Final = frozenset(
+    {*_READ, "ListImages", "TagResource", "PutLifecyclePolicy", "GetLifecyclePolicy"}
+)
+# What ECR asks of a key, in the name of whoever makes the repository. Amazon's own key lets everybody.
+_KEY_ACTIONS: Final = ("kms:CreateGrant", "kms:RetireGrant", "kms:DescribeKey")
+_ALIAS: Final = re.compile(r"(?:arn:[!-~]+:)?(?P<alias>alias/[!-~]+)", re.ASCII)
+_PRINCIPAL: Final = re.compile(
+    r"\d{12}|arn:aws[a-z-]*:iam::\d{12}:(?:root|(?:role|user)/[!-)+-~]+)", re.ASCII
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """What missing repositories are made with, as far as it takes permissions; by default all of it.
+
+    Args:
+        tags: Whether they get resource tags.
+        lifecycle: Whether they get a lifecycle policy.
+        looks: Whether that policy is looked for later.
+        kms_key: The key of one's own that encrypts them: ARN, number or alias; empty for none.
+    """
+
+    tags: bool = True
+    lifecycle: bool = True
+    looks: bool = False
+    kms_key: str = ""
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Actions that nobody needs."""
+        unused = {
+            "TagResource": not self.tags,
+            "PutLifecyclePolicy": not self.lifecycle,
+            "GetLifecyclePolicy": not self.looks,
+        }
+        return frozenset(action for action, is_unused in unused.items() if is_unused)
+
+
+_ANYTHING: Final = Making()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +105,68 @@ class Needs:
         return (*self.needed, *self.better_with)
 
 
-def needs(job: Job, where: EcrHost) -> Needs:
+def needs(job: Job, where: EcrHost, making: Making = _ANYTHING) -> Needs:
     """The actions on the repository that a job needs there."""
+    left_out = making.left_out | (_PRIVATE_ONLY if where.is_public else frozenset())
 
     def there(actions: Iterable[str]) -> tuple[str, ...]:
-        return tuple(each for each in actions if not (where.is_public and each in _PRIVATE_ONLY))
+        return tuple(each for each in actions if each not in left_out)
 
     return Needs(there(_NEEDED[job]), there(_BETTER_WITH.get(job, ())))
 
 
-def policy(job: Job, where: EcrHost, path: str) -> dict[str, object]:
+def policy(job: Job, where: EcrHost, path: str, making: Making = _ANYTHING) -> dict[str, object]:
     """The policy that lets a role or user do one job on one repository."""
     statements = [token_statement(where)]
-    if actions := needs(job, where).all:
+    if actions := needs(job, where, making).all:
         statements.append(statement(actions, where, path))
+    if job == "create" and making.kms_key:
+        statements.append(_key_statement(making.kms_key, where))
     return {"Version": _VERSION, "Statement": statements}
+
+
+def repository_policy(job: Job, where: EcrHost, principals: Sequence[str]) -> dict[str, object]:
+    """The policy of a repository that lets somebody of another account do one job there.
+
+    The password is not the repository's: that is for a policy in their own account.
+
+    Args:
+        job: Which one.
+        where: The registry.
+        principals: ARNs of roles and users, or accounts, twelve digits.
+
+    Raises:
+        UsageError: one is no principal, or the job is done where there is no repository yet.
+    """
+    if job == "create":
+        raise UsageError(
+            "a repository that is not there has no policy; who makes it must be of its own account",
+            hint="for a role there: --policy create without --principal",
+        )
+    for each in principals:
+        if _PRINCIPAL.fullmatch(each) is None:
+            raise UsageError(
+                f"{each[:160]!r} is no role, user or account",
+                hint="arn:aws:iam::ACCOUNT:role/NAME, also for sessions of it (assumed-role); or ACCOUNT",
+            )
+    who: dict[str, object] = {"AWS": list(principals)}
+    actions = [f"{where.service}:{each}" for each in needs(job, where).all]
+    only = {"Sid": job.capitalize(), "Effect": "Allow", "Principal": who, "Action": actions}
+    return {"Version": _VERSION, "Statement": [only]}
+
+
+def _key_statement(key: str, where: EcrHost) -> dict[str, object]:
+    """Allow ECR to use a key of one's own. No policy can name a key by its alias, so that is a condition.
+
+    https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html
+    """
+    keys = f"arn:{where.partition}:kms:{where.region}:{where.account}:key/"
+    named = _ALIAS.fullmatch(key)
+    allowed: dict[str, object] = {"Effect": "Allow", "Action": list(_KEY_ACTIONS)}
+    if named is None:
+        return {**allowed, "Resource": key if key.startswith("arn:") else f"{keys}{key}"}
+    by_alias = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": named["alias"]}}
+    return {**allowed, "Resource": f"{keys}*", "Condition": by_alias}
 
 
 def statement(actions: Sequence[str], where: EcrHost, path: str) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +10,7 @@ import anyio
 
 from anyarch.checks import Check, Line
 from anyarch.errors import AnyarchError, DeniedError
-from anyarch.registry.aws_policy import JOBS, TOKEN, needs
+from anyarch.registry.aws_policy import JOBS, TOKEN, Making, needs
 from anyarch.registry.doctor_aws_lifecycle import configured, lifecycle_line, read_lifecycle
 from anyarch.registry.doctor_aws_words import job_line
 from anyarch.registry.ecr_advice import missing
@@ -47,6 +47,7 @@ class Wanted:
         before: What anyarch uses before it asks AWS for a password, in words; empty for nothing.
         before_machine: The same where AWS has no credentials but the machine's own role.
         create: What anyarch.toml says that a missing repository is made with; None: it is not made.
+        making: What of that takes permissions.
     """
 
     where: EcrHost
@@ -56,6 +57,7 @@ class Wanted:
     before: str = ""
     before_machine: str = ""
     create: NewRepository | None = None
+    making: Making = field(default_factory=Making)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -121,22 +123,23 @@ class AwsRepositoryDoctor:
         return await self._described()
 
     async def _look_at_job(self, job: Job) -> Line:
-        actions = needs(job, self.wanted.where).all
+        wanted = needs(job, self.wanted.where, self.wanted.making)
         asked = {TOKEN: await self._may_have_password()}
         exists = await self._exists()
-        for each in actions:
+        for each in wanted.all:
             asked[each] = await self._ask(each)
         line = job_line(
             job,
             asked,
             self.wanted.where,
             self.wanted.path,
+            wanted=wanted,
             holder=self.policy_holder,
             required=self._is_required(job, exists=exists),
         )
         if job == "create" and exists and not self.wanted.jobs and line.verdict != "ok":
             found = f"not needed, the repository is there; {line.found}"
-            return Line(name=job, verdict="ok", found=found, advice=line.advice)
+            return replace(line, verdict="ok", found=found)
         return line
 
     def _is_required(self, job: Job, *, exists: bool | None) -> bool:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from anyarch.checks import Line
 from anyarch.registry.aws_denial import elsewhere
-from anyarch.registry.aws_policy import TOKEN, needs, statement, token_statement
+from anyarch.registry.aws_policy import TOKEN, statement, token_statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from anyarch.checks import Verdict
     from anyarch.registry.aws_identity import Session, Who
-    from anyarch.registry.aws_policy import Job
+    from anyarch.registry.aws_policy import Job, Needs
     from anyarch.registry.ecr_host import EcrHost
     from anyarch.registry.ecr_probe import Answer, Permission
 
@@ -33,7 +33,8 @@ def identity_line(who: Who, where: EcrHost) -> Line:
         name="identity",
         verdict="warn",
         found=f"{found}; the registry is another account's, {where.account}",
-        advice="what is allowed here must be allowed in the repository's own policy there as well",
+        advice="what is allowed here must be allowed in the repository's own policy there as well: "
+        "anyarch doctor aws --policy JOB --principal ARN prints it",
     )
 
 
@@ -110,7 +111,14 @@ def region_line(configured: str, where: EcrHost) -> Line:
 
 
 def job_line(
-    job: Job, asked: Mapping[str, Permission], where: EcrHost, path: str, *, holder: str, required: bool
+    job: Job,
+    asked: Mapping[str, Permission],
+    where: EcrHost,
+    path: str,
+    *,
+    wanted: Needs,
+    holder: str,
+    required: bool,
 ) -> Line:
     """Whether a job can be done, and the statement that is missing.
 
@@ -119,10 +127,10 @@ def job_line(
         asked: What was found out about each action that it needs.
         where: The registry.
         path: The repository.
+        wanted: The actions that it needs.
         holder: What a policy is attached to, in words.
         required: Whether it is a failure that it cannot be done.
     """
-    wanted = needs(job, where)
 
     def having(answer: Answer, actions: Iterable[str]) -> list[str]:
         return [each for each in actions if asked[each].answer == answer]
@@ -138,24 +146,24 @@ def job_line(
     if missing:
         verdict = "fail" if required else "warn"
     found = "; ".join(f"{said}: {', '.join(actions)}" for said, actions in parts.items() if actions)
-    advice = ""
+    advice = shown = ""
     if denied:
-        statements = _statements(denied, where, path)
-        advice = f"add to the policy of {holder}: {statements}"
-        advice += "".join(f"; {each}" for each in _elsewhere(denied, asked))
-        if not missing:
-            advice = f"it works without; better: {advice}"
+        better = "" if missing else "it works without; better: "
+        add, statements = f"{better}add to the policy of {holder}:", _statements(denied, where, path)
+        also = "".join(f"; {each}" for each in _elsewhere(denied, asked))
+        advice = f"{add} {', '.join(json.dumps(each) for each in statements)}{also}"
+        shown = "\n".join([add, *json.dumps(statements, indent=2).splitlines()[1:-1]]) + also
     elif verdict == "unknown":
         advice = f"anyarch doctor aws {where.host}/{path} --policy {job} shows what it needs"
-    return Line(name=job, verdict=verdict, found=found, advice=advice)
+    return Line(name=job, verdict=verdict, found=found, advice=advice, shown=shown)
 
 
-def _statements(denied: list[str], where: EcrHost, path: str) -> str:
+def _statements(denied: list[str], where: EcrHost, path: str) -> list[dict[str, object]]:
     """The least that allows them, as it stands in a policy."""
     wanted = [token_statement(where)] if TOKEN in denied else []
     if actions := [each for each in denied if each != TOKEN]:
         wanted.append(statement(actions, where, path))
-    return ", ".join(json.dumps(each) for each in wanted)
+    return wanted
 
 
 def _elsewhere(denied: list[str], asked: Mapping[str, Permission]) -> list[str]:

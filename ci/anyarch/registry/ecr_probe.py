@@ -104,6 +104,10 @@ def _delete(client: Any, at: Mapping[str, str]) -> object:  # noqa: ANN401  as a
     return client.batch_delete_image(imageIds=[{"imageDigest": str(_NO_IMAGE)}], **at)
 
 
+def _read_lifecycle(client: Any, at: Mapping[str, str]) -> object:  # noqa: ANN401  as above
+    return client.get_lifecycle_policy(**at)
+
+
 def _create_again(client: Any, at: Mapping[str, str]) -> object:  # noqa: ANN401  as above
     """Of a repository that is there: refused, as a name is given only once."""
     return client.create_repository(**at)
@@ -121,6 +125,7 @@ _QUESTIONS: Final[dict[str, Callable[[Any, Mapping[str, str]], object]]] = {
     "DescribeImages": _describe,
     "BatchDeleteImage": _delete,
     "CreateRepository": _create_again,
+    "GetLifecyclePolicy": _read_lifecycle,
 }
 # Asked only where the repository is there for sure. Elsewhere the first would make one, and so would the
 # others where a creation template says so:

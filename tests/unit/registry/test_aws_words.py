@@ -10,7 +10,7 @@ import pytest
 from anyarch.errors import UsageError
 from anyarch.registry.aws_denial import elsewhere
 from anyarch.registry.aws_identity import Session, Who
-from anyarch.registry.aws_policy import JOBS, TOKEN, Job, needs, policy
+from anyarch.registry.aws_policy import JOBS, TOKEN, Job, Making, needs, policy, repository_policy
 from anyarch.registry.aws_trust import Trust, trust_policy
 from anyarch.registry.doctor_aws_words import clock_line, job_line, region_line, session_line
 from anyarch.registry.ecr_host import EcrHost
@@ -140,7 +140,8 @@ def line_of(job: Job, answers: Mapping[str, Answer], *, words: str = "", require
         action: Permission(action=action, answer=answers.get(action, "allowed"), words=words)
         for action in (TOKEN, *needs(job, PRIVATE).all)
     }
-    return job_line(job, asked, PRIVATE, "shop/api", holder="role release", required=required)
+    wanted = needs(job, PRIVATE)
+    return job_line(job, asked, PRIVATE, "shop/api", wanted=wanted, holder="role release", required=required)
 
 
 def test_what_only_doing_it_would_tell_is_unknown() -> None:
@@ -195,6 +196,91 @@ def test_a_policy_allows_one_repository_and_no_other(job: Job, where: EcrHost) -
         assert each["Action"]
     text = json.dumps(document)
     assert len(text) <= 6144, "what IAM takes for a managed policy"
+
+
+KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
+KEYS = "arn:aws:kms:eu-west-1:123456789012:key/"
+
+
+@pytest.mark.parametrize(
+    ("key", "resource", "alias"),
+    [
+        pytest.param(f"{KEYS}{KEY}", f"{KEYS}{KEY}", None, id="an ARN"),
+        pytest.param(KEY, f"{KEYS}{KEY}", None, id="its number"),
+        pytest.param("alias/images", f"{KEYS}*", "alias/images", id="an alias"),
+        pytest.param(
+            "arn:aws:kms:eu-west-1:123456789012:alias/images", f"{KEYS}*", "alias/images", id="an alias's ARN"
+        ),
+    ],
+)
+def test_who_makes_repositories_with_a_key_of_ones_own_may_have_it_used(
+    key: str, resource: str, alias: str | None
+) -> None:
+    """No policy can name a key by its alias: that is a condition."""
+    document: dict[str, Any] = policy("create", PRIVATE, "shop/api", Making(kms_key=key))
+    *_, last = document["Statement"]
+    assert last["Action"] == ["kms:CreateGrant", "kms:RetireGrant", "kms:DescribeKey"]
+    assert last["Resource"] == resource
+    condition = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": alias}} if alias else None
+    assert last.get("Condition") == condition
+    others: dict[str, Any] = policy("build", PRIVATE, "shop/api", Making(kms_key=key))
+    assert "kms:" not in json.dumps(others), "whoever pushes needs nothing of the key"
+
+
+@pytest.mark.parametrize(
+    ("making", "actions"),
+    [
+        pytest.param(Making(), {"TagResource", "PutLifecyclePolicy"}, id="nothing is said"),
+        pytest.param(Making(tags=False, lifecycle=False), set(), id="neither"),
+        pytest.param(Making(tags=True, lifecycle=False), {"TagResource"}, id="tags"),
+        pytest.param(
+            Making(tags=False, lifecycle=True, looks=True),
+            {"PutLifecyclePolicy", "GetLifecyclePolicy"},
+            id="a lifecycle policy",
+        ),
+    ],
+)
+def test_only_what_is_configured_has_to_be_allowed(making: Making, actions: set[str]) -> None:
+    assert set(needs("create", PRIVATE, making).all) == {"BatchGetImage", "CreateRepository", *actions}
+
+
+ROLE = "arn:aws:iam::999999999999:role/shop/release"
+
+
+@pytest.mark.parametrize("job", [job for job in JOBS if job != "create"])
+def test_a_repositorys_own_policy_allows_others_one_job(job: Job) -> None:
+    document: dict[str, Any] = repository_policy(job, PRIVATE, [ROLE, "888888888888"])
+    (only,) = document["Statement"]
+    assert only["Principal"] == {"AWS": [ROLE, "888888888888"]}
+    assert only["Action"] == [f"ecr:{each}" for each in needs(job, PRIVATE).all]
+    assert "Resource" not in only, "a policy of a repository is about that one"
+    assert "GetAuthorizationToken" not in json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("job", "principal", "said"),
+    [
+        pytest.param("create", ROLE, "a repository that is not there has no policy", id="make one"),
+        pytest.param("build", "*", "no role, user or account", id="everybody"),
+        pytest.param("build", "arn:aws:iam::999999999999:role/*", "no role", id="a pattern"),
+        pytest.param(
+            "build", "arn:aws:sts::999999999999:assumed-role/release/me", "arn:aws:iam::", id="a session"
+        ),
+    ],
+)
+def test_what_no_policy_of_a_repository_could_say(job: Job, principal: str, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        repository_policy(job, PRIVATE, [principal])
+    assert said in str(refused.value)
+
+
+def test_a_missing_statement_is_shown_as_it_stands_in_a_policy() -> None:
+    line = line_of("merge", {"PutImage": "denied", TOKEN: "denied"})
+    begin, *statements = line.shown.splitlines()
+    assert begin == "add to the policy of role release:"
+    assert [each["Effect"] for each in json.loads("[" + "".join(statements) + "]")] == ["Allow", "Allow"]
+    assert len(statements) > 10
+    assert max(map(len, statements)) < 80
 
 
 def test_only_builds_may_upload_and_only_prune_may_delete() -> None:
