@@ -20,6 +20,30 @@ ROWS = [
 ]
 LETTERS_MIN = 8  # a message of less could be anything
 SAID_BY_THE_RESULT = {36, 40}
+# Errors with no row that quotes a message of theirs, and why.
+NO_ROW = {
+    "AnyarchError": "never raised itself; its code is a bug of ours, told in words",
+    "OffendersError": "never raised itself",
+    "EngineError": "never raised itself",
+    "RegistryError": "never raised itself",
+    "ImagesDifferError": "the comparison says it all",
+    "ChecksFailedError": "the doctor's lines say it all",
+}
+# Words of registries, engines and AWS, and what a source or test of ours has of them: they are real.
+WORDS_OF_OTHERS = {
+    "NAME_UNKNOWN": "",
+    "MANIFEST_UNKNOWN": "",
+    "TOOMANYREQUESTS": "",
+    "status 429": "status {self.status}",
+    "is not authorized to perform: ": "",
+    "authorization token has expired": "",
+    "the engine could not push to": "the engine could not {doing} ",
+    "pull access denied": "",
+    "no basic auth credentials": "",
+    "exec format error": "",
+    'failed to do request: Head "https://registry-1.docker.io': 'failed to do request: Head "https://',
+    "no such host": "",
+}
 
 
 @dataclass(frozen=True)
@@ -69,9 +93,10 @@ def messages() -> list[Message]:
 
 
 MESSAGES = messages()
+OURS = [(quoted, code) for quoted, code in ROWS if quoted not in WORDS_OF_OTHERS]
 
 
-@pytest.mark.parametrize(("quoted", "code"), ROWS, ids=[quoted for quoted, _ in ROWS])
+@pytest.mark.parametrize(("quoted", "code"), OURS, ids=[quoted for quoted, _ in OURS])
 def test_a_quoted_message_is_one_of_ours_with_its_exit_code(quoted: str, code: int) -> None:
     exact = [each for each in MESSAGES if each.text == quoted] or [
         each for each in MESSAGES if each.may_be(quoted)
@@ -79,6 +104,32 @@ def test_a_quoted_message_is_one_of_ours_with_its_exit_code(quoted: str, code: i
     assert exact, "no such message in ci/anyarch"
     known = {CODES[each.kind] for each in exact if each.kind}
     assert not known or code in known
+
+
+@pytest.mark.parametrize("kind", sorted(set(CODES) - NO_ROW.keys()))
+def test_every_error_has_a_row_that_quotes_a_message_of_it(kind: str) -> None:
+    # Some are made before it is known which error says them.
+    own = [each for each in MESSAGES if each.kind in {kind, ""}]
+    mine = [quoted for quoted, code in OURS if code == CODES[kind]]
+    quoting = [quoted for quoted in mine if any(quoted == e.text or e.may_be(quoted) for e in own)]
+    assert quoting, "no message of it is on the page, and NO_ROW does not say why"
+
+
+def test_an_error_without_a_row_is_one_of_ours() -> None:
+    assert NO_ROW.keys() <= CODES.keys()
+
+
+@pytest.mark.parametrize("words", sorted(WORDS_OF_OTHERS))
+def test_what_others_say_most_is_on_the_page_and_in_one_line(words: str) -> None:
+    assert words in {quoted for quoted, _ in ROWS}
+    assert any(words in line for line in PAGE.splitlines())
+    sources = [
+        *(ROOT / "tests").rglob("*.py"),
+        *(ROOT / "ci").rglob("*.py"),
+        *(ROOT / "dagger").rglob("*.py"),
+    ]
+    read = (path.read_text() for path in sources if path != Path(__file__))
+    assert any((WORDS_OF_OTHERS[words] or words) in text for text in read), "nobody has seen these words"
 
 
 def test_every_exit_code_has_an_entry() -> None:
