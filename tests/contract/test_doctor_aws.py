@@ -287,6 +287,9 @@ def change(name: str, value: str) -> Callable[[FakeEcr, pytest.MonkeyPatch], Non
         pytest.param([HOST], "names no repository", id="a registry"),
         pytest.param(["oci:dist"], "is a directory", id="a layout"),
         pytest.param(["registry.example.com/api"], "is no registry of Amazon ECR", id="another registry"),
+        pytest.param(
+            ["123456789012.dkr.ecr.eu-west-1.amazonws.com/api"], f"did you mean {HOST}?", id="a typo"
+        ),
         pytest.param([REPOSITORY, "--branch", "main"], "--trust-policy OWNER/REPO", id="trust in nobody"),
         pytest.param(
             ["public.ecr.aws/shop/api", "--trust-policy", "shop/api"],

@@ -170,8 +170,10 @@ def _destination(named: str, config: Config) -> tuple[EcrHost, str]:
     repository = Repository.parse(wanted)
     where = EcrHost.parse(repository.host)
     if where is None:
+        from anyarch.registry.ecr_typo import meant  # noqa: PLC0415  only a failure needs it
+
         raise UsageError(
             f"{repository.host} is no registry of Amazon ECR",
-            hint=f"anyarch doctor registry {repository.host} looks at any registry",
+            hint=meant(repository.host) or f"anyarch doctor registry {repository.host} looks at any registry",
         )
     return where, repository.path

@@ -150,8 +150,11 @@ async def _ignore(_: object) -> None:
 
 async def _from_aws(host: str, profile: str) -> Credential:
     from anyarch.registry.ecr_host import EcrHost  # noqa: PLC0415  others need none
+    from anyarch.registry.ecr_typo import meant  # noqa: PLC0415  as above
 
     where = EcrHost.parse(host)
+    if where is None and (hint := meant(host)):
+        raise UsageError(f"{host} is no registry of Amazon ECR", hint=hint)
     if where is None:
         raise UsageError(
             f"who are you at {host}? Neither --username nor {words.USERNAME_VARIABLE} says it",

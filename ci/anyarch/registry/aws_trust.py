@@ -13,8 +13,9 @@ from typing import Final
 from anyarch.errors import UsageError
 
 _PROVIDER: Final = "token.actions.githubusercontent.com"
+# Names of managed users end with an underscore and the short code of their enterprise.
 _REPOSITORY: Final = re.compile(
-    r"(?P<owner>[A-Za-z0-9][A-Za-z0-9-]{0,38})/(?P<name>[A-Za-z0-9._-]{1,100})", re.ASCII
+    r"(?P<owner>[A-Za-z0-9][A-Za-z0-9_-]{0,38})/(?P<name>[A-Za-z0-9._-]{1,100})", re.ASCII
 )
 _ACCOUNT: Final = re.compile(r"\d{12}", re.ASCII)
 _ID: Final = re.compile(r"[1-9]\d{0,18}", re.ASCII)

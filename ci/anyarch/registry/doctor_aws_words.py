@@ -76,8 +76,9 @@ def session_line(session: Session, *, now: float) -> Line:
         return Line(
             name="session",
             verdict="unknown",
-            found=f"{found}; a session, whose end whoever began it knows (configure-aws-credentials: 1 h)",
-            advice="a build that takes longer cannot push: ask for more with role-duration-seconds",
+            found=f"{found}; a session, whose end only whoever began it knows",
+            advice="once it has ended there is no other password: a profile (aws sso login) renews itself, "
+            "in GitHub Actions AWS_ROLE_ARN does, or ask for longer: role-duration-seconds",
         )
     left = session.ends_at - now
     at = datetime.fromtimestamp(session.ends_at, UTC)

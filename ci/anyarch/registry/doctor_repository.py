@@ -15,7 +15,7 @@ from anyarch.oci.reference import Tag
 from anyarch.registry.ecr_host import EcrHost
 from anyarch.registry.referrers import list_referrers
 from anyarch.registry.requests import Request
-from anyarch.registry.retry import RetryableError
+from anyarch.registry.retry import UNREACHED_HINT, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -203,10 +203,9 @@ async def exchange(store: RegistryStore, request: Request, scopes: frozenset[str
         async with store.client.exchange(request, scopes=scopes, subject=store.name) as answer:
             yield answer
     except RetryableError as error:
-        raise RegistryUnavailableError(
-            f"{request}: {error.cause}",
-            hint="try again; the registry may be in trouble, or be asked too much",
-        ) from error
+        busy = "try again; the registry may be in trouble, or be asked too much"
+        hint = busy if error.reached else error.hint or UNREACHED_HINT
+        raise RegistryUnavailableError(f"{request}: {error.cause}", hint=hint) from error
 
 
 def _nothing_there(name: str, found: str) -> Line:

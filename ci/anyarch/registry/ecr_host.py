@@ -42,6 +42,7 @@ _SINGLE_STACK: Final = {
     "csp.hci.ic.gov": "aws-iso-f",
 }
 _DUAL_STACK: Final = {"on.aws": "aws", "on.amazonwebservices.com.cn": "aws-cn"}
+DOMAINS: Final = (*_SINGLE_STACK, *_DUAL_STACK)
 _PUBLIC: Final = {"public.ecr.aws": False, "ecr-public.aws.com": True}
 # In a Dockerfile: names, values of ARG, and where these are put in.
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9.-]*[a-z0-9]", re.ASCII)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ATTEMPTS_MAX: Final = 6
+UNREACHED_HINT: Final = "is the name right, is it up, and can this machine reach it (proxy, DNS, firewall)?"
 # A registry that was never reached is down or misspelt: three tries tell, and the user waits seconds.
 UNREACHED_ATTEMPTS_MAX: Final = 3
 DELAY_BASE_SECONDS: Final = 0.5
@@ -258,9 +259,7 @@ class Patience:
             words.append(f"{self.tries} tries")
         if late:
             words.append("the next try would be past the deadline")
-        hint = (
-            last.hint or "is the name right, is it up, and can this machine reach it (proxy, DNS, firewall)?"
-        )
+        hint = last.hint or UNREACHED_HINT
         if last.reached or (last.hint and self.policy.gate.reached):
             hint = "the registry answers only with temporary errors; try again later"
         return RegistryUnavailableError("; ".join(words), hint=hint, tries=self.tries, cause=last.cause)

@@ -218,4 +218,12 @@ def _failures_named(origin: Origin) -> Iterator[None]:
         cause = cause_of(error)
         if cause.final:
             raise RegistryUnavailableError(f"{origin}: {cause.words}", hint=cause.hint) from None
-        raise RetryableError(cause.words, reached=cause.reached, hint=cause.hint) from None
+        hint = cause.hint if cause.reached else _meant(origin.host) or cause.hint
+        raise RetryableError(cause.words, reached=cause.reached, hint=hint) from None
+
+
+def _meant(host: str) -> str:
+    """What was probably meant by a host that nothing answers at."""
+    from anyarch.registry.ecr_typo import meant  # noqa: PLC0415  only a failure needs it
+
+    return meant(host)

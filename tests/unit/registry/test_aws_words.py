@@ -296,6 +296,13 @@ def conditions(trust: Trust, where: EcrHost = PRIVATE) -> dict[str, Any]:
     return cast("dict[str, Any]", statement["Condition"])
 
 
+def test_a_managed_user_owns_repositories_as_well() -> None:
+    """Their names end with an underscore and the short code of their enterprise."""
+    found = conditions(Trust(repository="octo_corp/app"))
+    (subject,) = found["StringEquals"]["token.actions.githubusercontent.com:sub"]
+    assert subject == "repo:octo_corp/app:ref:refs/heads/main"
+
+
 def test_both_forms_of_subject_are_trusted() -> None:
     """Repositories made or renamed since the middle of 2026 have the second one."""
     found = conditions(Trust(repository="shop/api", owner_id="12", repository_id="345"))

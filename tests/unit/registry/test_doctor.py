@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 from anyarch.checks import examine
+from anyarch.errors import RegistryUnavailableError
 from anyarch.oci.reference import Repository, Tag
 from anyarch.registry.client import Options
 from anyarch.registry.credential import Credential
 from anyarch.registry.doctor import RegistryDoctor
+from anyarch.registry.doctor_repository import exchange
 from anyarch.registry.doctor_way import Way, _certified, speaks_tls
+from anyarch.registry.requests import Request
 from anyarch.registry.store import RegistryStore
 from anyarch.registry.urls import Origin
 
@@ -318,3 +321,24 @@ def test_what_a_certificate_says(certificate: dict[str, object], verdict: str, s
 
 def test_the_python_that_runs_this_tells_certificates() -> None:
     assert ssl.cert_time_to_seconds("Jan 15 08:00:00 2027 GMT") == SECONDS_2027
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        pytest.param("registry.example.com", "is the name right", id="it may be misspelt"),
+        pytest.param("123456789012.dkr.ecr.eu-west-1.amazonws.com", "did you mean 1234", id="it is"),
+    ],
+)
+async def test_a_registry_that_was_never_reached_is_not_called_busy(
+    monkeypatch: pytest.MonkeyPatch, host: str, said: str
+) -> None:
+    """As where the service's own name can be resolved, and the registry's cannot."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    async with RegistryStore(Repository(host, "shop/api"), Options(credential=Credential("a", "b"))) as store:
+        request = Request(method="GET", url=store.client.url(""), kind="tags")
+        with pytest.raises(RegistryUnavailableError) as failed:
+            async with exchange(store, request, frozenset()):
+                pass
+    assert said in failed.value.hint
+    assert "asked too much" not in failed.value.hint

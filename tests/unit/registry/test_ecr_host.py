@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from anyarch.registry.ecr_advice import aws_command
 from anyarch.registry.ecr_host import EcrHost, hosts_in
+from anyarch.registry.ecr_typo import meant
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,14 @@ REGIONS = ("us-east-1", "eu-west-1", "ap-southeast-3", "us-gov-west-1", "cn-nort
             False,
             False,
             id="China",
+        ),
+        pytest.param(
+            "123456789012.dkr.ecr.eusc-de-east-1.amazonaws.eu",
+            "eusc-de-east-1",
+            "aws-eusc",
+            False,
+            False,
+            id="the European sovereign cloud",
         ),
         pytest.param(
             "123456789012.dkr-ecr.eu-west-1.on.aws", "eu-west-1", "aws", False, True, id="dual-stack"
@@ -168,3 +177,46 @@ PLAIN = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 )
 def test_the_registries_that_a_dockerfile_names(dockerfile: str, found: set[str]) -> None:
     assert hosts_in(dockerfile, {"SET": PLAIN}) == found
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        pytest.param(
+            "123456789012.dkr.ecr.eu-west-1.amazonws.com",
+            "did you mean 123456789012.dkr.ecr.eu-west-1.amazonaws.com?",
+            id="its domain",
+        ),
+        pytest.param(
+            "123456789012.drk.ecr.eu-west-1.amazonaws.com",
+            "did you mean 123456789012.dkr.ecr.eu-west-1.amazonaws.com?",
+            id="dkr",
+        ),
+        pytest.param(
+            "123456789012.dkr.erc-fips.us-east-1.amazonaws.com",
+            "did you mean 123456789012.dkr.ecr-fips.us-east-1.amazonaws.com?",
+            id="ecr",
+        ),
+        pytest.param(
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.cn",
+            "did you mean 123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn?",
+            id="China's domain",
+        ),
+        pytest.param(
+            "12345678901.dkr.ecr.eu-west-1.amazonaws.com",
+            "an AWS account has 12 digits, and 12345678901 has 11",
+            id="a digit too few",
+        ),
+        pytest.param(
+            "123456789012.dkr.ecr.euwest1.amazonaws.com",
+            "euwest1 is no region of amazonaws.com",
+            id="its region",
+        ),
+        pytest.param("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "", id="nothing"),
+        pytest.param("registry.example.com", "", id="another registry"),
+        pytest.param("123456789012.dkr.example.eu-west-1.amazonaws.com", "", id="another service"),
+        pytest.param("123456789012.dkr.ecr.eu-west-1.example.com", "", id="another domain"),
+    ],
+)
+def test_a_mistyped_name_is_noticed(host: str, said: str) -> None:
+    assert meant(host) == said
