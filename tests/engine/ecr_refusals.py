@@ -27,6 +27,8 @@ PLACES: Final = {
     "an image": ("containerd", "PUT", "manifest"),
     "our index": ("anyarch", "PUT", "manifest"),
 }
+# To be throttled at a check is no other thing than at a write.
+THROTTLED: Final = tuple(place for place in PLACES if place != "a check")
 _AT_ONCE: Final = 4
 _FIXED: Final[dict[str, Any]] = {
     "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
@@ -40,7 +42,7 @@ def refusals(made: Stage) -> dict[str, Any]:
     """What came of each. Several at a time, as most of a run is waiting; where passwords expire, one."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         fixed = pool.submit(_fixed, made)
-        throttled = {place: pool.submit(_throttled, made, place) for place in PLACES}
+        throttled = {place: pool.submit(_throttled, made, place) for place in THROTTLED}
         denied = {action: pool.submit(_denied, made, action) for action in ACTIONS}
         missing = pool.submit(_missing, made)
     return {

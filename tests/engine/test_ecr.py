@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.engine.ecr_refusals import ACTIONS, PLACES
+from tests.engine.ecr_refusals import ACTIONS, PLACES, THROTTLED
 from tests.engine.ecr_stage import ROOT
 from tests.fake_ecr import HOST
 
@@ -78,7 +78,7 @@ def test_a_rollback_needs_no_permission_to_upload_and_leaves_fixed_tags(told: di
     assert back["tags"]["1.1"] == second["digest"]
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", THROTTLED)
 def test_throttling_is_waited_out(told: dict[str, Any], place: str) -> None:
     throttled = told["throttled"][place]
     assert throttled["shown"], "the registry said TOOMANYREQUESTS twice"
