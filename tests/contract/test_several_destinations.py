@@ -17,9 +17,9 @@ from anyarch.registry.store import RegistryStore
 
 from tests import run_bench
 from tests.builders import an_image, upload
+from tests.contract import test_run
 from tests.fake_dagger import a_record
 from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry, Fault
-from tests.unit.cli import test_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
