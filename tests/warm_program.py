@@ -14,10 +14,32 @@ if TYPE_CHECKING:
 
 _ROOT: Final = Path(__file__).parent.parent
 _PROGRAM: Final = """
-import json, os, sys
-from anyarch.cli import merge, promote, rollback
+import json, os, signal, sys
+from anyarch.cli import merge, promote, prune, rollback
 from anyarch.cli.main import run
 from anyarch.registry import layout, store
+
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+def die_at(left):
+    def change():
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hear(event, words):
+        if event in CHANGES or (event == "open" and words[2] & WRITING):
+            change()
+
+    def fsync(file, real=os.fsync):  # no audit event tells of it, nor of what was flushed before it
+        change()
+        real(file)
+
+    os.fsync = fsync
+    sys.addaudithook(hear)
+
 for line in sys.stdin:
     order = json.loads(line)
     pid = os.fork()
@@ -25,6 +47,8 @@ for line in sys.stdin:
         said = os.open(order["said"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(said, 1), os.dup2(said, 2)
         status = 70
+        if order["dies_at"]:
+            die_at(order["dies_at"])
         try:
             status = run(order["words"])
         finally:
@@ -54,10 +78,16 @@ class WarmProgram:
             env=environ,
         )
 
-    def start(self, words: Sequence[str]) -> int:
-        """Begin ``anyarch WORDS``; its process id."""
+    def start(self, words: Sequence[str], *, dies_at: int = 0) -> int:
+        """Begin ``anyarch WORDS``; its process id.
+
+        Args:
+            words: What it is told.
+            dies_at: It is killed before its n-th change of the disk; 0: it is not.
+        """
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"words": list(words), "said": str(self._said)}) + "\n")
+        order = {"words": list(words), "said": str(self._said), "dies_at": dies_at}
+        self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return self._number()
 
@@ -70,8 +100,8 @@ class WarmProgram:
         """All that it has said so far."""
         return self._said.read_text() if self._said.exists() else ""
 
-    def run(self, words: Sequence[str]) -> tuple[int, str]:
-        self.start(words)
+    def run(self, words: Sequence[str], *, dies_at: int = 0) -> tuple[int, str]:
+        self.start(words, dies_at=dies_at)
         return self.end()
 
     def _number(self) -> int:

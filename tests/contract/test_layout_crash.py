@@ -1,153 +1,115 @@
-"""A merge into a layout that dies at any change of the disk: every tag stays complete, a rerun finishes."""
+"""The real program on a layout, killed at every change of the disk: tags stay complete, a rerun finishes.
+
+``kill -9`` before each file opened for writing, folder made, rename, removal and fsync, also those of the
+program's own journal. What a process has done after one of them and before the next it may have written to
+a file that has no name yet: nobody reads it.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+import shutil
+import signal
+from itertools import count
+from typing import TYPE_CHECKING, Final
 
+import anyio
 import pytest
-from anyarch.oci.manifest import Index
 from anyarch.oci.reference import Tag
-from anyarch.registry.copy import copy_image
 from anyarch.registry.layout import LayoutStore
-from anyarch.release.prune.prune import prune
-from anyarch.release.prune.survey import Places, Wishes
-from anyarch.release.publish import merge
 from anyarch.release.verify import verify
 
 from tests.builders import an_image, an_index, upload
-from tests.memory_store import MemoryStore
-from tests.releases import a_build, a_record
+from tests.fake_dagger import a_record
+from tests.warm_program import WarmProgram
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.anyio
-
-BUILDS = [a_build("linux/amd64"), a_build("linux/arm64")]
-TAGS = (Tag("1.4.2"), Tag("latest"))
-
-
-class KilledError(Exception):
-    """What no code catches."""
-
-
-class Death:
-    """Dies at the n-th change of the disk, and at each one that the dying would still make."""
-
-    def __init__(self, at: int, *, acts: bool) -> None:
-        self.left = at
-        self.acts = acts
-
-    def around(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*words: Any, **more: Any) -> Any:  # noqa: ANN401  whatever os takes
-            self.left -= 1
-            if self.left < 0 or (self.left == 0 and not self.acts):
-                raise KilledError
-            result = real(*words, **more)
-            if self.left == 0:
-                raise KilledError
-            return result
-
-        return call
+AMD, ARM = an_image("linux/amd64"), an_image("linux/arm64")
+STALE: Final = an_image("linux/386", config_fields={"created": "2020-01-01T00:00:00Z"})
+STALE_INDEX: Final = an_index(STALE, ARM)  # it shares an image with what is in use
+LONG_AGO: Final = 1_577_836_800
+COMMANDS: Final[dict[str, list[str]]] = {
+    "merge": ["merge", "--records", "records", "--to", "oci:dist", "--tag", "1.4.2 latest"],
+    "merge to a new layout": ["merge", "oci:stage:new", "--to", "oci:new/dist", "--tag", "1.4.2 latest"],
+    "promote": ["promote", "oci:dist:latest", "--tag", "stable 1.4.2"],
+    "prune": ["prune", "oci:dist", "--older-than", "7d"],
+}
 
 
-@pytest.mark.parametrize("acts", [pytest.param(False, id="before"), pytest.param(True, id="after")])
-async def test_killed_at_any_change_of_the_disk_a_rerun_finishes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, acts: bool
-) -> None:
-    deaths = 0
-    for at in range(1, 100):
-        store = LayoutStore(tmp_path / f"dist{at}")
-        await upload(store, *BUILDS)
-        await store.put(TAGS[1], BUILDS[0].manifest)
-        records = [a_record(build, repository=store.name) for build in BUILDS]
-        death = Death(at, acts=acts)
-        with monkeypatch.context() as patched:
-            for name in ("rename", "fsync", "unlink"):
-                patched.setattr(os, name, death.around(getattr(os, name)))
-            try:
-                await merge(store, records, tags=TAGS)
-            except KilledError:
-                deaths += 1
-            else:
-                break
-        for tag in await store.tags():
-            await verify(store, Tag(tag))
-        release = await merge(store, records, tags=TAGS)
-        assert isinstance(await store.get(TAGS[1]), Index)
-        assert [(await store.get(tag)).digest for tag in TAGS] == [release.digest] * 2
-        await store.put(Tag("next"), release.index)
-        assert not (store.path / "index.json.lock").exists(), "the next writer takes it away"
-    assert deaths >= 6
+@pytest.fixture
+def program(tmp_path: Path) -> Iterator[WarmProgram]:
+    """Where ``dist`` is as before, ``stage`` has images to bring, and ``records`` tell of some there."""
+
+    async def fill() -> None:
+        stage, dist = (LayoutStore(tmp_path / name) for name in ("stage", "before"))
+        new = an_image("linux/amd64", files={"app": b"newer"})
+        await upload(stage, new, ARM)
+        await stage.put(Tag("new"), an_index(new, ARM))
+        await upload(dist, AMD, ARM, STALE)
+        await dist.put(STALE_INDEX.digest, STALE_INDEX)
+        await dist.put(Tag("latest"), an_index(ARM))
+
+    anyio.run(fill)
+    for path in (tmp_path / "before").rglob("*"):
+        os.utime(path, (LONG_AGO, LONG_AGO))
+    (tmp_path / "records").mkdir()
+    for image in (AMD, ARM):
+        record = json.dumps(a_record(image, "oci:dist"))
+        (tmp_path / "records" / f"{image.platform.slug}.json").write_text(record)
+    with WarmProgram(tmp_path) as warm:
+        yield warm
 
 
-OLD = an_image("linux/386", files={"app": b"older"})
-OLD_INDEX = an_index(OLD, BUILDS[0])
-NEXT_YEAR = datetime.now(UTC) + timedelta(days=365)
+def reset(folder: Path) -> None:
+    for name in ("dist", "new"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    shutil.copytree(folder / "before", folder / "dist")
 
 
-async def _bring(store: LayoutStore) -> None:
-    source = MemoryStore()
-    await upload(source, OLD, BUILDS[0])
-    await source.put(OLD_INDEX.digest, OLD_INDEX)
-    await store.put(TAGS[0], await copy_image(source, store, OLD_INDEX.digest))
+def state(path: Path) -> tuple[dict[str, str], list[str]]:
+    """What tags point at, all of it there, and all files but those that a killed process left half written.
 
+    Those go after a day. The lock goes with the next writer, if there is still something to write.
+    """
 
-async def _prune(store: LayoutStore) -> None:
-    """The old release, which no tag needs; it shares an image with the new one."""
-    wishes = Wishes(older_than=timedelta(days=7), now=NEXT_YEAR)
-    await prune(Places(store=store, inventory=store), wishes, now=lambda: NEXT_YEAR)
+    there = path.exists()
 
+    async def look() -> dict[str, str]:
+        store = LayoutStore(path)
+        names = await store.tags() if there else []
+        return {name: str((await verify(store, Tag(name))).digest) for name in names}
 
-async def _filled(store: LayoutStore, name: str) -> None:
-    await upload(store, *BUILDS)
-    if name == "prune":
-        await upload(store, OLD)
-        await store.put(OLD_INDEX.digest, OLD_INDEX)
-    await store.put(TAGS[1], an_index(*BUILDS))
-
-
-def files(store: LayoutStore) -> list[str]:
-    """All that is there but what a killed process left half written: that goes after a day."""
-    return sorted(
-        str(path.relative_to(store.path))
-        for path in store.path.rglob("*")
-        if path.is_file() and not path.name.startswith(".anyarch-")
+    files = (each for each in path.rglob("*") if each.is_file())
+    kept = (
+        each for each in files if not each.name.startswith(".anyarch-") and each.name != "index.json.lock"
     )
+    return anyio.run(look), sorted(str(each.relative_to(path)) for each in kept)
 
 
-@pytest.mark.parametrize("acts", [pytest.param(False, id="before"), pytest.param(True, id="after")])
-@pytest.mark.parametrize("command", [pytest.param(_bring, id="bring"), pytest.param(_prune, id="prune")])
-async def test_a_copy_and_a_prune_that_die_are_finished_by_the_next(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    command: Callable[[LayoutStore], Awaitable[None]],
-    acts: bool,
+@pytest.mark.parametrize("name", COMMANDS)
+def test_killed_at_any_change_of_the_disk_a_rerun_ends_where_an_undisturbed_run_does(
+    tmp_path: Path, program: WarmProgram, name: str
 ) -> None:
-    name = "prune" if command is _prune else "bring"
-    undisturbed = LayoutStore(tmp_path / "undisturbed")
-    await _filled(undisturbed, name)
-    await command(undisturbed)
-    deaths = 0
-    for at in range(1, 100):
-        store = LayoutStore(tmp_path / f"dist{at}")
-        await _filled(store, name)
-        death = Death(at, acts=acts)
-        with monkeypatch.context() as patched:
-            for change in ("rename", "fsync", "unlink"):
-                patched.setattr(os, change, death.around(getattr(os, change)))
-            try:
-                await command(store)
-            except KilledError:
-                deaths += 1
-            else:
-                break
-        for tag in await store.tags():
-            await verify(store, Tag(tag))
-        await command(store)
-        assert await store.tags() == await undisturbed.tags()
-        assert files(store) == files(undisturbed), at
-    assert deaths >= 3
+    words, path = COMMANDS[name], tmp_path / ("new/dist" if "new" in name else "dist")
+    reset(tmp_path)
+    before = state(path)
+    status, said = program.run(words)
+    assert status == 0, said
+    whole, deaths = state(path), 0
+    assert whole != before
+    for at in count(1):
+        reset(tmp_path)
+        status, said = program.run(words, dies_at=at)
+        if status == 0:
+            break
+        assert status == -signal.SIGKILL, (at, said)
+        tags = state(path)[0]
+        assert tags.items() <= before[0].items() | whole[0].items(), at
+        status, said = program.run(words)
+        assert (status, state(path)) == (0, whole), (at, said)
+        deaths += 1
+    assert deaths > 10
