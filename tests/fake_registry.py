@@ -223,6 +223,7 @@ class FakeRegistry:
     def _challenge(self, seen: Seen) -> Reply | None:
         if self.switches.auth == "none" or self._admits(seen):
             return None
+        seen.refused = True
         header = self.switches.challenge or self._right_challenge(seen)
         return failure(401, "UNAUTHORIZED", "authentication required", {"WWW-Authenticate": header})
 

@@ -34,6 +34,7 @@ class Seen:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     number: int = -1
+    refused: bool = False  # 401
 
     @property
     def is_api(self) -> bool:

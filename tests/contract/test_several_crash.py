@@ -1,4 +1,8 @@
-"""A merge to two destinations, killed or stopped at every request of either: no tag before both hold."""
+"""A merge to two destinations, killed or stopped at every write of either: no tag before both hold.
+
+Of the reads every fourth has its turn: whichever of those between two writes it is killed at, it leaves
+behind the same registries and the same journal. ``test_crash`` does it at every read of every command.
+"""
 
 from __future__ import annotations
 
