@@ -136,7 +136,10 @@ async def compare(server: str, environ: Mapping[str, str]) -> None:
     found: dict[tuple[int, int], dict[str, Figures]] = {}
     for shape in CASES:
         print(f"\n{shape[0]} platforms, {shape[1]} tags; ratio to anyarch")
-        print(f"{'':9}{'plain':>15}{'+15 ms each way':>18}{'rounds':>8}{'KiB':>7}{'MiB mem':>9}  requests")
+        print(
+            f"{'':9}{'plain':>15}{'+15 ms each way':>18}{'rounds':>8}{'conns':>7}{'KiB':>7}{'MiB mem':>9}"
+            "  requests"
+        )
         found[shape] = {}
         for name in ONE_PROCESS if shape[1] >= LARGE_TAGS else TOOLS:
             found[shape][name] = await run(name, server, shape, environ, ends_at)
@@ -148,7 +151,8 @@ def _line(name: str, figures: Figures, base: Figures) -> str:
     pairs = zip(figures.best, base.best, strict=True)
     cells = "".join(f"{own:9.2f} s {own / ours:4.1f}x" for own, ours in pairs)
     methods = " ".join(f"{word} {number}" for word, number in sorted(figures.traffic.methods.items()))
-    counted = f"{figures.traffic.rounds:8}{figures.traffic.bytes / 1024:7.0f}{figures.memory_mib:9.0f}"
+    traffic = figures.traffic
+    counted = f"{traffic.rounds:8}{traffic.connections:7}{traffic.bytes / 1024:7.0f}{figures.memory_mib:9.0f}"
     return f"{name:9}{cells}{counted}  {figures.requests}: {methods}"
 
 
@@ -211,6 +215,7 @@ async def main() -> None:
         "\nanyarch reads every manifest and config, holds them to the records and reads the index back;"
         " no other"
         "\nprogram here knows what should be in the index. Rounds: most requests that followed one another."
+        "\nConns: connections opened, each a round trip before its first request."
         "\nA ratio above 1: anyarch is faster. Memory: peak of the largest process. crane, regctl and buildah"
         "\nneed a process for each further tag, which counts; docs/bench.md tells how to read this."
         f"\n{os.cpu_count()} cores, {time.monotonic() - began:.0f} s."

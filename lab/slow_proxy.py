@@ -18,10 +18,14 @@ _TLS = b"\x16"
 
 @dataclass
 class Traffic:
-    """What one client asked: requests by method, bytes both ways, and when each request was under way."""
+    """What one client asked: requests by method, bytes both ways, and when each request was under way.
+
+    ``connections`` is how many it opened for that.
+    """
 
     methods: Counter[str] = field(default_factory=Counter)
     bytes: int = 0
+    connections: int = 0
     spans: list[tuple[float, float]] = field(default_factory=list)
 
     @property
@@ -35,7 +39,12 @@ class Traffic:
 
 
 class SlowProxy:
-    """Passes HTTP/1.1 on to ``target`` (``host:port``); each direction takes ``delay_seconds`` longer."""
+    """Passes HTTP/1.1 on to ``target`` (``host:port``); each direction takes ``delay_seconds`` longer.
+
+    So does a connection's set-up, there and back: the loopback has answered it at once, and what a client
+    sends on a new connection has to wait for that answer. Whoever opens many pays for it, if only once
+    where they are opened at the same time.
+    """
 
     def __init__(self, target: str, delay_seconds: float) -> None:
         self.traffic = Traffic()
@@ -60,6 +69,8 @@ class SlowProxy:
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.traffic.connections += 1
+        await asyncio.sleep(2 * self._delay)
         name, _, port = self._target.partition(":")
         there, back = await asyncio.open_connection(name, int(port), limit=_HEAD_MAX_BYTES)
         try:
