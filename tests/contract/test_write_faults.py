@@ -16,6 +16,7 @@ import copy
 import json
 import multiprocessing
 import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -162,7 +163,7 @@ async def _merge(scene: Scene) -> None:
 async def _merge_to_several(scene: Scene) -> None:
     async with scene.store() as store, scene.store(scene.source, FAR) as far:
         records = [a_record(AMD, repository=store.name)]
-        tags = [FIXED, LATEST]
+        tags = [FIXED, Tag("edge")]
         order = Order(records=records, tags=tags, also=[Destination(store=far, tags=tags)])
         await assemble(store, order, bring=bring)
 
@@ -413,9 +414,9 @@ def carry_out(name: str, schedule: str, part: int) -> tuple[int, int, int]:
             else:
                 assert scene.state() == state
             assert sum(scene.slept) <= DEADLINE_SECONDS
-        except Exception as error:
-            error.add_note(f"{name}, {schedule}: {faults[0][1]}, registry {faults[0][0]}")
-            raise
+        except Exception as error:  # noqa: BLE001  many cannot go from one process to another
+            words = "".join(traceback.format_exception(error))
+            raise AssertionError(f"{name}, {schedule}: {faults[0]}\n{words}") from None
         met += sum(fault.times == 0 for _, fault in faults)
     return len(seen), met, failed
 
