@@ -117,6 +117,8 @@ class Authenticator:
         challenge = self._choose(parse_challenges(headers))
         async with self._lock:
             self._challenge = challenge
+            if any(each.header == refused for each in self._tokens.values()):
+                self._tokens.clear()  # refused or expired: so may be those that were bought beside it
             if (ready := self._ready(scopes)) and ready != refused:
                 return ready  # another task was faster
             credential = await self._find_credential()
@@ -127,8 +129,6 @@ class Authenticator:
                 if credential is None or not credential.password:
                     raise self.refused()
                 return credential.basic
-            # Refused or expired: keep nothing that it could be mistaken for.
-            self._tokens = {held: each for held, each in self._tokens.items() if each.header != refused}
             return await self._buy(challenge, scopes)
 
     def expire(self, words: str, *, sent_at: float) -> None:

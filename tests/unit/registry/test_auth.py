@@ -242,6 +242,23 @@ async def test_a_token_refused_right_after_it_was_bought_is_final() -> None:
         assert len(registry.seen) == 3
 
 
+async def test_a_wave_of_writes_outlives_a_registry_that_forgets_every_token() -> None:
+    """Tokens of mounts from two repositories allow to write as well: neither answers the other's refusal."""
+    blobs = IMAGE.manifest.layers[0], IMAGE.manifest.config
+    with FakeRegistry(auth="bearer") as registry:
+        async with store_in(registry) as store:
+            for path, blob in zip(("team/one", "team/two"), blobs, strict=True):
+                options = Options(credential=ROBOT, clock=FakeClock().clock)
+                async with RegistryStore(Repository(registry.host, path), options) as source:
+                    await upload(source, IMAGE)
+                    await store.copy_blob(blob, source)
+            registry.tokens.clear()
+            async with anyio.create_task_group() as group:
+                for number in range(4):
+                    group.start_soon(store.put, Tag(f"v{number}"), IMAGE.manifest)
+        assert len(registry.repositories.by_name["team/app"].tags) == 4
+
+
 async def test_a_refused_action_is_denied_in_the_registrys_words() -> None:
     with FakeRegistry(head_denied=True) as registry:
         async with store_in(registry) as store:
