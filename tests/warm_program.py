@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 _ROOT: Final = Path(__file__).parent.parent
 _PROGRAM: Final = """
 import json, os, signal, sys
+import asyncio, anyio._backends._asyncio  # most of a start-up: without it, each child loads them anew
+import anyarch.github.run
 from anyarch.cli import merge, promote, prune, rollback
 from anyarch.cli.main import run
-from anyarch.registry import layout, store
+from anyarch.registry import bring, http11, layout, store
 
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
