@@ -69,7 +69,8 @@ class Scene:
 
     def merge(self, *tags: str) -> int:
         named = [word for tag in tags or ("1.4.2", "latest") for word in ("--tag", tag)]
-        return run(["merge", "--records", str(self.records), "--to", REPOSITORY, *named])
+        only = [f"--platform={AMD}"] if not (self.records / "linux-arm64.json").exists() else []
+        return run(["merge", "--records", str(self.records), "--to", REPOSITORY, *named, *only])
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def rollback(scene: Scene) -> Callable[[], int]:
     scene.push()
     scene.merge()
     (scene.records / "linux-arm64.json").unlink()
-    scene.merge("latest")
+    assert scene.merge("latest") == 0
     return lambda: run(["rollback", f"{REPOSITORY}:latest"])
 
 
