@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+from anyarch.cli.checkout import Checkout
 from anyarch.cli.main import run
+from anyarch.cli.project import Project
 from anyarch.oci.platforms import Platform
 from anyarch.oci.reference import Tag
 from anyarch.registry.layout import LayoutStore
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
+    from anyarch.cli.sources import Sources
     from anyarch.oci.manifest import Manifest
 
 AMD, ARM = "linux/amd64", "linux/arm64"
@@ -59,6 +63,11 @@ class Bench:
         """The same as a process of its own, for signals."""
         command = [sys.executable, "-m", "anyarch", *self.words(*words)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def sources_in(app: Path) -> Sources:
+    """What a run in the folder finds to build from."""
+    return Project.load(app).sources(Checkout(app, os.environ), (), None)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -19,6 +20,7 @@ from anyarch.release.promote import promote
 from tests.builders import an_image, upload
 from tests.contract.test_crash import Bench, Blow, DeadlyRegistry
 from tests.fake_dagger import FakeDagger, an_engine
+from tests.run_bench import sources_in
 from tests.warm_program import WarmProgram
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bench
     ):
         to = f"{registry.host}/shop/api"
         plan = make_plan(Config(), platforms=tuple(map(Platform.parse, PLATFORMS)), destination=to)
+        plan = replace(plan, changes=sources_in(tmp_path / "app").changes)
         dagger.builds(*PLATFORMS, plan=str(plan.digest))
         dagger.records(to, *PLATFORMS)
 

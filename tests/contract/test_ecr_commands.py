@@ -9,6 +9,7 @@ import re
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from anyarch.release.plan import make_plan
 from tests.builders import upload
 from tests.fake_dagger import FakeDagger, an_engine
 from tests.fake_ecr import HOST, PASSWORD_PREFIX, SECRET_KEY, SESSION_TOKEN, FakeEcr
+from tests.run_bench import sources_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +59,7 @@ def push_all(dagger: FakeDagger) -> None:
     """What the engines would have pushed, and the records about it."""
     platforms = (Platform.parse(AMD), Platform.parse(ARM))
     plan = make_plan(Config(), platforms=platforms, destination=REPOSITORY)
+    plan = replace(plan, changes=sources_in(Path("app")).changes)
     dagger.builds(AMD, ARM, plan=str(plan.digest))
     dagger.records(REPOSITORY, AMD, ARM)
 
@@ -145,9 +148,9 @@ def test_base_images_in_ecr_need_no_login_either(
 ) -> None:
     """The client is shown the user's own configuration of Docker, with a password for what FROM names."""
     ecr.create("shop/api")
-    push_all(dagger)
     base = HOST.replace("eu-west-1", "eu-central-1")
     (tmp_path / "app" / "Dockerfile").write_text(f"FROM {base}/base:1\n")
+    push_all(dagger)
     own = {"auths": {"r.example.com": {"auth": "eDp5"}}, "credsStore": "vault", "currentContext": "mine"}
     (tmp_path / "docker" / "contexts").mkdir(parents=True)
     config = tmp_path / "docker" / "config.json"
@@ -203,8 +206,8 @@ def test_where_no_password_is_needed_docker_s_configuration_is_the_user_s(
 ) -> None:
     ecr.create("shop/api")
     ecr.deny("ecr-public:GetAuthorizationToken")
-    push_all(dagger)
     (tmp_path / "app" / "Dockerfile").write_text(dockerfile)
+    push_all(dagger)
     assert run_app(tmp_path) == 0
     note = dagger.called(AMD)
     assert note is not None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,7 +20,7 @@ from anyarch.release.plan import make_plan
 
 from tests.builders import upload
 from tests.fake_registry import PASSWORD, USERNAME, FakeRegistry
-from tests.run_bench import AMD, ARM, Bench, a_bench
+from tests.run_bench import AMD, ARM, Bench, a_bench, sources_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -157,13 +160,100 @@ def test_a_platform_that_was_never_built_is_named_with_the_command(
     assert bench.tagged() is None
 
 
-def test_a_record_of_another_plan_is_not_merged(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench.run() == 0
-    before = bench.tagged()
+def in_git(bench: Bench) -> None:
+    commit(bench, "init", "-q")
+    commit(bench, "add", ".")
+    commit(bench, "commit", "-qm", "x")
+
+
+def commit(bench: Bench, *words: str) -> None:
+    identity = ("-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false")
+    subprocess.run(["git", "-C", str(bench.app), *identity, *words], check=True, timeout=20)
+
+
+def dirty(bench: Bench) -> None:
+    in_git(bench)
+    edited(bench)
+
+
+def edited(bench: Bench) -> None:
+    with (bench.app / "Dockerfile").open("a") as file:
+        file.write("LABEL edited=yes\n")
+
+
+def with_a_file(bench: Bench) -> None:
+    (bench.app / "data").write_text("anything")
+
+
+def recommitted(bench: Bench) -> None:
+    edited(bench)
+    commit(bench, "commit", "-qam", "y")
+
+
+def configured(bench: Bench) -> None:
     (bench.app / "anyarch.toml").write_text('[build]\nargs = { X = "2" }\n')
-    assert bench.run("--platform", ARM, platforms=[ARM]) == 31
-    assert "linux/amd64" in capsys.readouterr().err
-    assert bench.tagged() == before
+
+
+def as_it_was(bench: Bench) -> None:
+    """Nothing happened."""
+
+
+Act = Callable[[Bench], None]
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "said"),
+    [
+        pytest.param(as_it_was, configured, "expected plan sha256:", id="other settings"),
+        pytest.param(as_it_was, edited, "expected plan sha256:", id="an edit, no git"),
+        pytest.param(as_it_was, with_a_file, "expected plan sha256:", id="one more file, no git"),
+        pytest.param(dirty, edited, "expected plan sha256:", id="an edit after another, git"),
+        pytest.param(in_git, with_a_file, "-dirty, found ", id="an untracked file, git"),
+        pytest.param(in_git, recommitted, "expected revision ", id="a commit"),
+    ],
+)
+def test_a_record_of_other_sources_is_refused_before_anything_is_built(
+    bench: Bench, capsys: pytest.CaptureFixture[str], before: Act, change: Act, said: str
+) -> None:
+    before(bench)
+    assert bench.run() == 0
+    held = bench.tagged()
+    change(bench)
+    capsys.readouterr()
+    bench.dagger.plays({ARM: FAILS})  # were it called, this would fail
+    assert bench.run("--platform", ARM, "--tag", "1.1", platforms=[ARM]) == 31
+    told = capsys.readouterr().err
+    assert "nothing was built" in told
+    assert said in told
+    assert told.count("  - ") == told.count("  - linux/amd64 (linux-amd64.json): ") == 1
+    assert f"anew: anyarch run app --tag=1.1 --engine={ARM}={bench.engine}\n" in told
+    assert (bench.tagged(), bench.tagged("1.1")) == (held, None)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param(as_it_was, id="no git"),
+        pytest.param(in_git, id="a clean checkout"),
+        pytest.param(dirty, id="a dirty checkout"),
+    ],
+)
+def test_where_nothing_changed_one_platform_joins_what_is_there(bench: Bench, before: Act) -> None:
+    """Also where layout and records lie in the build context."""
+    before(bench)
+    words = ("--to=oci:app/out/dist", "--records=app/kept")
+    assert bench.run(*words) == 0
+    bench.dagger.plays({AMD: FAILS})
+    assert bench.run(*words, f"--platform={ARM}", platforms=[ARM]) == 0
+
+
+def test_a_set_that_only_flags_name_is_named_again(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    both = (f"--platform={ARM}", "--platform=linux/386")
+    bench.dagger.builds(ARM, "linux/386")
+    assert bench.run(*both, platforms=[ARM, "linux/386"]) == 0
+    edited(bench)
+    assert bench.run(both[0], platforms=[ARM]) == 31
+    assert f"anew: anyarch run app {' '.join(both)} " in capsys.readouterr().err
 
 
 def test_an_engine_that_does_not_answer_is_told_before_anything_is_built(
@@ -237,6 +327,7 @@ def publish_all(bench: Bench, destination: str, config: Config | None = None) ->
 
     platforms = (Platform.parse(AMD), Platform.parse(ARM))
     plan = make_plan(config or Config(), platforms=platforms, destination=destination)
+    plan = replace(plan, changes=sources_in(bench.app).changes)
     bench.dagger.builds(AMD, ARM, plan=str(plan.digest))
 
     async def push() -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Collection, Mapping
 
 _GIT_SECONDS: Final = 10.0
 # ssh://git@host:22/a/b.git, https://user:password@host/a/b.git; git@host:a/b.git
@@ -30,13 +31,25 @@ class Checkout:
         """The whole commit id."""
         return self._git("rev-parse", "--verify", "HEAD")
 
-    def revision(self) -> str | None:
-        """The commit, with ``-dirty`` if tracked files differ from it; None if not known."""
-        commit = self.commit()
-        if not commit:
+    def uncommitted(self, context: Path) -> list[Path] | None:
+        """The files here and in the build context that are not as in the commit, untracked ones too.
+
+        A checkout inside this one is one name. None: git cannot say, or ignores the folder or the context.
+        """
+        folders = [self.folder.resolve(), context.resolve()]
+        status = ("--literal-pathspecs", "status", "--porcelain", "-z", "--no-renames")
+        said = self._answer(*status, "--untracked-files=all", "--ignored=matching", "--", *map(str, folders))
+        if not said:
+            return None if said is None else []
+        root = self._answer("rev-parse", "--show-toplevel")
+        if root is None:
             return None
-        changed = self._git("status", "--porcelain", "--untracked-files=no", "--", ".")
-        return f"{commit}-dirty" if changed else commit
+        top = Path(os.fsdecode(root.removesuffix(b"\n")))
+        entries = [(each[:2], top / os.fsdecode(each[3:])) for each in said.split(b"\0") if each]
+        ignored = {path for state, path in entries if state == b"!!"}
+        if any(lies_in(folder, ignored) for folder in folders):
+            return None
+        return [path for state, path in entries if state != b"!!"]
 
     def commit_date(self) -> datetime | None:
         """When the commit was made: the committer's date, as GitHub's API has it."""
@@ -72,9 +85,13 @@ class Checkout:
         return web_address(self._git("remote", "get-url", "origin"))
 
     def _git(self, *words: str) -> str:
+        return (self._answer(*words) or b"").decode(errors="replace").strip()
+
+    def _answer(self, *words: str) -> bytes | None:
+        """What git prints; None if it fails, is not there, or takes too long."""
         git = shutil.which("git", path=self.environ.get("PATH"))
         if git is None:
-            return ""
+            return None
         try:
             done = subprocess.run(
                 [git, "-C", str(self.folder), *words],
@@ -84,8 +101,13 @@ class Checkout:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
-            return ""
-        return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+
+def lies_in(path: Path, others: Collection[Path]) -> bool:
+    """Whether a path is one of the others, or below one."""
+    return any(each in others for each in (path, *path.parents))
 
 
 def web_address(remote: str) -> str:

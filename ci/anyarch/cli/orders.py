@@ -10,6 +10,7 @@ from anyarch.cli import summary
 from anyarch.cli.destinations import goals
 from anyarch.oci.reference import Tag
 from anyarch.release.config import LAYOUT_PREFIX
+from anyarch.release.plan import DEFAULT_PLATFORMS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,8 +62,17 @@ class Order:
 
     def redo(self, platforms: Sequence[Platform]) -> str:
         """The command that builds just these platforms."""
-        engines = [f"--engine={each}={self.engines[each]}" for each in platforms if each in self.engines]
-        return join([*self.again, *(f"--platform={platform}" for platform in platforms), *engines])
+        return self._repeated(platforms, platforms)
+
+    def anew(self) -> str:
+        """The command that builds all platforms of the plan; where nothing else names them, it does."""
+        platforms = [each.platform for each in self.plan.platforms]
+        known = self.project.config.platforms or set(platforms) == set(DEFAULT_PLATFORMS)
+        return self._repeated([] if known else platforms, platforms)
+
+    def _repeated(self, named: Sequence[Platform], built: Sequence[Platform]) -> str:
+        engines = [f"--engine={each}={self.engines[each]}" for each in built if each in self.engines]
+        return join([*self.again, *(f"--platform={platform}" for platform in named), *engines])
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,6 +62,7 @@ def plan(
     context = tag_context(checkout, os.environ, ref=ref)
     computed = tags_of(project.config, context)
     destination, *also = destinations(to, project.config.destinations or (DEFAULT_DESTINATION,))
+    sources = project.sources(checkout, (destination, *also), None)
     planned = make_plan(
         project.config,
         platforms=words.platforms(platform),
@@ -68,9 +70,10 @@ def plan(
         destination=destination,
         also=also,
         tags=[str(each) for each in words.tags(tag)],
-        revision=checkout.revision() or context.sha or None,
+        revision=sources.revision or context.sha or None,
         context=context,
     )
+    planned = replace(planned, changes=sources.changes)
     if format == "github":
         _write_outputs(planned, project, insecure_registry)
     project.prepare(planned)
@@ -90,7 +93,7 @@ def plan(
         for each in planned.platforms
     ]
     show = _say_json if format == "json" else _say_table
-    show(planned, _settings(planned, project, to=to, tag=tag), rows, outcomes)
+    show(planned, _settings(planned, project, sources.why, to=to, tag=tag), rows, outcomes)
 
 
 def _outcomes(computed: Tags, flags: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -103,7 +106,7 @@ def _outcomes(computed: Tags, flags: Sequence[str]) -> list[tuple[str, str, str]
 
 
 def _settings(
-    planned: Plan, project: Project, *, to: Sequence[str], tag: Sequence[str]
+    planned: Plan, project: Project, changed: str, *, to: Sequence[str], tag: Sequence[str]
 ) -> list[tuple[str, str, str]]:
     """Each setting, its value, and who decided it."""
     build = planned.build
@@ -118,6 +121,7 @@ def _settings(
         ("secrets", " ".join(build.secrets) or "-", _why("", build.secrets)),
         ("labels", _names(build.labels), "git" if project.config.oci_labels else "anyarch.toml"),
         ("revision", planned.revision or output.UNKNOWN, "git"),
+        ("changes", str(planned.changes or "-"), changed),
     ]
 
 

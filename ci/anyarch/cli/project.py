@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from anyarch.cli.checkout import Checkout
 from anyarch.cli.output import note
 from anyarch.cli.regular import read_regular
+from anyarch.cli.sources import Sources, sources_of
 from anyarch.errors import AnyarchError, ConfigError, FileProblemError
 from anyarch.release.config import (
     CONFIG_MAX_CHARACTERS,
@@ -118,14 +119,22 @@ class Project:
             return planned
         return wanted
 
-    def excluded(self, destinations: Iterable[str]) -> tuple[str, ...]:
+    def sources(self, checkout: Checkout, destinations: Iterable[str], records: Path | None) -> Sources:
+        """What is built from, our own files left out."""
+        return sources_of(checkout, self.context, self._ours(destinations, records))
+
+    def excluded(self, destinations: Iterable[str], records: Path) -> tuple[str, ...]:
         """What lies in the build context without being part of it: our own files."""
-        ours = [self.work]
-        ours += [
-            Path(each.removeprefix(LAYOUT_PREFIX)) for each in destinations if each.startswith(LAYOUT_PREFIX)
-        ]
+        ours = self._ours(destinations, records)
         inside = (os.path.relpath(path, self.context) for path in ours)
         return tuple(path for path in inside if path != "." and not path.startswith(".."))
+
+    def _ours(self, destinations: Iterable[str], records: Path | None) -> list[Path]:
+        layouts = [
+            each.removeprefix(LAYOUT_PREFIX) for each in destinations if each.startswith(LAYOUT_PREFIX)
+        ]
+        own = [] if records is None or records.is_relative_to(self.work) else [records]
+        return [self.work, *map(Path, layouts), *own]
 
     def prepare(self, plan: Plan) -> None:
         """Make the work folder and write the plan into it.

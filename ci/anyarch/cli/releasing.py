@@ -21,7 +21,7 @@ from anyarch.cli.shortfall import check
 from anyarch.engine.call import BuildCall
 from anyarch.engine.ending import Layout, Publish
 from anyarch.engine.locate import find_module
-from anyarch.errors import FileProblemError, PartialBuildError
+from anyarch.errors import FileProblemError, PartialBuildError, PlanMismatchError
 from anyarch.oci.reference import Repository
 from anyarch.release.assemble import Destination
 from anyarch.release.assemble import Order as Merge
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from anyarch.oci.store import Store
     from anyarch.registry.credential import Credential
     from anyarch.release.assemble import Assembly
+    from anyarch.release.plan import Plan
     from anyarch.release.record import Record
 
 
@@ -76,13 +77,14 @@ class Run:
             _alone(order.project.work / "lock"),
             journals.begin_all("run", order.goals) as self.journals,
         ):
+            kept = self._kept()
             async with order.access.open_all(plan.destination, plan.also) as stores:
                 engines = await self._prepare(stores)
                 async with bases.shown(order) as docker_config:
                     self.legs = self._legs(engines, await engine_credential(order), docker_config)
                     await self._build(stores[plan.destination])
                 failed = check(self.legs, order)
-                records = self._records()
+                records = self._records(kept)
                 self.merging = True
                 done = await self._merge(stores, records, self.journals)
         built = {
@@ -148,7 +150,7 @@ class Run:
                     source=order.project.context,
                     platform=platform,
                     arguments=tuple(build_arguments(order.plan, platform)),
-                    exclude=order.project.excluded(order.plan.destinations),
+                    exclude=order.project.excluded(order.plan.destinations, order.records),
                     ending=self._ending(scratch, credential),
                     log=order.project.work / "logs" / f"{slug}.log",
                     deadline_seconds=order.timeout_seconds,
@@ -170,33 +172,57 @@ class Run:
             insecure=Repository.parse(destination).host in self.order.access.insecure,
         )
 
-    def _records(self) -> tuple[Record, ...]:
-        """The records of this run, and those that earlier ones left for the other platforms.
+    def _kept(self) -> tuple[Record, ...]:
+        """The records that earlier runs left for the platforms that this one does not build.
+
+        Raises:
+            RecordError: a file is no record.
+            PlanMismatchError: some are of another plan, so that what is built now could not join them.
+        """
+        order = self.order
+        now = {each.platform for each in order.now}
+        files = {}
+        for planned in order.plan.platforms:
+            path = order.records / f"{planned.platform.slug}.json"
+            raw = None if planned.platform in now else recordfiles.read_file(path)
+            if raw is not None:
+                files[path.name] = raw
+        records = read_records(files) if files else ()
+        if others := [record for record in records if record.plan != order.plan.digest]:
+            raise PlanMismatchError(
+                "nothing was built: earlier records are of other sources or settings than are here now",
+                offenders=[_differs(record, order.plan) for record in others],
+                hint=f"build all of them anew: {order.anew()}",
+            )
+        return records
+
+    def _records(self, kept: Sequence[Record]) -> tuple[Record, ...]:
+        """The records of this run and those kept.
 
         Raises:
             PartialBuildError: a required platform was not built yet.
         """
         order = self.order
-        fresh = {leg.planned.platform: leg.record for leg in self.legs if leg.record is not None}
-        kept, absent = {}, []
-        now = {each.platform for each in order.now}
-        for planned in order.plan.platforms:
-            path = order.records / f"{planned.platform.slug}.json"
-            if planned.platform in now:
-                continue
-            raw = recordfiles.read_file(path)
-            if raw is not None:
-                kept[path.name] = raw
-            elif planned.required:
-                absent.append(planned.platform)
+        known = {each.platform for each in order.now} | {record.platform for record in kept}
+        absent = [
+            each.platform for each in order.plan.platforms if each.required and each.platform not in known
+        ]
         if absent:
             raise PartialBuildError(
                 f"nothing was merged or tagged: {len(absent)} planned platforms were never built",
                 offenders=[f"{platform}: there is no record of it in {order.records}" for platform in absent],
                 hint=f"build them: {order.redo(absent)}",
             )
-        earlier = read_records(kept) if kept else ()
-        return (*fresh.values(), *earlier)
+        return (*(leg.record for leg in self.legs if leg.record is not None), *kept)
+
+
+def _differs(record: Record, plan: Plan) -> str:
+    """Where a record's plan and this one part, as far as the record tells."""
+    if record.revision != plan.revision:
+        return (
+            f"{record.name}: expected revision {plan.revision or 'none'}, found {record.revision or 'none'}"
+        )
+    return f"{record.name}: expected plan {plan.digest}, found {record.plan or 'none'}"
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -48,8 +49,8 @@ def run(
     """Build all platforms at once, each on its own engine; publish, merge, verify, and tag last.
 
     Platforms of anyarch.toml, or linux/amd64 and linux/arm64. One that fails does not stop the others, and
-    --platform builds it again and merges it with the records that are there. With no repository, the
-    result is the OCI layout directory dist.
+    --platform builds it again and merges it with the records that are there, if they are of the same commit,
+    files and settings. With no repository, the result is the OCI layout directory dist.
 
     Example: anyarch run examples/web --to registry.example.com/shop/web --tag 1.4.2 --tag latest
 
@@ -64,6 +65,7 @@ def run(
     destination, *also = destinations(to, project.config.destinations or (DEFAULT_DESTINATION,))
     checkout = project.checkout(os.environ)
     context = tag_context(checkout, os.environ, ref=ref)
+    sources = project.sources(checkout, (destination, *also), records)
     plan = make_plan(
         project.config,
         platforms=project.promised(wanted, destination),
@@ -71,9 +73,10 @@ def run(
         destination=destination,
         also=also,
         tags=[str(each) for each in words.tags(tag)],
-        revision=checkout.revision() or context.sha or None,
+        revision=sources.revision or context.sha or None,
         context=context,
     )
+    plan = replace(plan, changes=sources.changes)
     again = [*(f"--to={value}" for value in to), *(f"--tag={value}" for value in tag)]
     again += [f"--ref={ref}"] if ref else []
     again += [f"--records={records}"] if records else []

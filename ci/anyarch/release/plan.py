@@ -55,7 +55,8 @@ class PlannedPlatform:
 class Plan:
     """What will be built and where it goes. ``destination`` is a repository or ``oci:DIR``.
 
-    ``also`` are further ones, which get the release from there.
+    ``also`` are further ones, which get the release from there; ``changes`` is the digest of the files that
+    are built and that ``revision`` does not answer for.
     """
 
     destination: str
@@ -63,6 +64,7 @@ class Plan:
     tags: tuple[str, ...] = ()
     build: BuildSettings = field(default_factory=BuildSettings)
     revision: str | None = None
+    changes: Digest | None = None
     also: tuple[str, ...] = ()
 
     @property
@@ -81,6 +83,7 @@ class Plan:
             "destination": self.destination,
             "build": {**_build_fields(self.build), "secrets": sorted(self.build.secrets)},
             "revision": self.revision,
+            **({"changes": str(self.changes)} if self.changes else {}),
             "platforms": sorted([str(each.platform), each.required] for each in self.platforms),
         }
         canonical = json.dumps(deciding, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -95,6 +98,7 @@ class Plan:
             "also": list(self.also),
             "tags": list(self.tags),
             "revision": self.revision,
+            "changes": str(self.changes) if self.changes else None,
             "build": _build_fields(self.build),
             "platforms": [
                 {
@@ -133,6 +137,7 @@ class Plan:
             also=read_also(fields),
             tags=tuple(fields.texts("tags", most=TAGS_MAX)),
             revision=fields.parsed_or_none("revision", parse_revision),
+            changes=fields.parsed_or_none("changes", Digest.parse),
             build=read_build(fields.table("build")),
             platforms=_read_platforms(fields),
         )

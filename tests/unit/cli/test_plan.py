@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,6 +41,16 @@ def test_the_table_says_what_won(app: Path, capsys: pytest.CaptureFixture[str]) 
     assert "destination r.example.com/app anyarch.toml" in lines
     assert "tags 1.0 flag" in lines
     assert "dockerfile Dockerfile default" in lines
+
+
+def test_the_table_says_which_files_no_commit_answers_for(
+    app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["plan", "app"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    changes = last_plan(app).changes
+    assert changes is not None
+    assert f"changes {changes} all files: not in git" in lines
 
 
 def test_a_flag_beats_the_file(app: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,30 +125,6 @@ def test_what_cannot_be_built_is_found_out_now(
     assert said in capsys.readouterr().err
 
 
-def git(folder: Path, *words: str) -> str:
-    identity = ("-c", "user.name=x", "-c", "user.email=x@example.com", "-c", "commit.gpgsign=false")
-    done = subprocess.run(
-        ["git", "-C", str(folder), *identity, *words], capture_output=True, text=True, check=True, timeout=20
-    )
-    return done.stdout.strip()
-
-
-def test_the_revision_is_the_commit_and_says_if_files_differ(app: Path) -> None:
-    checkout = Project(app, Config()).checkout({"PATH": "/usr/bin:/bin"})
-    assert checkout.revision() is None
-    git(app, "init", "-q")
-    git(app, "add", "Dockerfile")
-    git(app, "commit", "-qm", "x")
-    commit = git(app, "rev-parse", "HEAD")
-    assert checkout.revision() == commit
-    (app / "dist").mkdir()
-    (app / "dist" / "new").write_text("an output, not a source")
-    assert checkout.revision() == commit
-    (app / "Dockerfile").write_text("FROM scratch\nLABEL x=y\n")
-    assert checkout.revision() == f"{commit}-dirty"
-    assert Project(app, Config()).checkout({"PATH": "/nowhere"}).revision() is None
-
-
 @pytest.mark.parametrize(
     ("destination", "expected"),
     [
@@ -155,7 +140,10 @@ def test_our_own_files_are_no_part_of_the_context(
     from pathlib import Path as RelativePath
 
     assert app.is_dir()
-    assert Project(RelativePath("app"), Config()).excluded([destination]) == expected
+    assert (
+        Project(RelativePath("app"), Config()).excluded([destination], RelativePath("app/.anyarch/records"))
+        == expected
+    )
 
 
 def test_a_part_of_the_last_plan_does_not_shrink_it(app: Path, capsys: pytest.CaptureFixture[str]) -> None:

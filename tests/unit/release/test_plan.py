@@ -114,6 +114,9 @@ def test_the_digest_is_of_these_very_bytes() -> None:
         '"revision":"0123456789abcdef0123456789abcdef01234567","schema":1}'
     )
     assert a_plan().digest == Digest.of(spelled.encode())
+    edit = Digest.of(b"an edit")
+    spelled = spelled.replace('"destination"', f'"changes":"{edit}","destination"')
+    assert a_plan(changes=edit).digest == Digest.of(spelled.encode())
 
 
 @pytest.mark.parametrize(
@@ -142,6 +145,7 @@ def test_the_digest_leaves_out_what_does_not_decide_the_images(changes: dict[str
     [
         pytest.param({"destination": "oci:dist"}, id="destination"),
         pytest.param({"revision": None}, id="revision"),
+        pytest.param({"changes": Digest.of(b"an edit")}, id="what is not committed"),
         pytest.param({"platforms": a_plan().platforms[1:]}, id="one platform less"),
         pytest.param(
             {"platforms": tuple(replace(each, required=False) for each in a_plan().platforms)}, id="optional"
@@ -177,6 +181,7 @@ plans = st.builds(
     also=st.lists(st.sampled_from(["oci:far", "far.example.com/shop/api"]), max_size=2).map(tuple),
     tags=st.lists(st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,9}", fullmatch=True), max_size=3).map(tuple),
     revision=st.none() | st.from_regex(r"[0-9a-f]{7,40}", fullmatch=True),
+    changes=st.none() | st.binary(max_size=4).map(Digest.of),
     build=st.builds(
         BuildSettings,
         target=st.just("") | names,

@@ -102,6 +102,7 @@ def record_with(**changes: object) -> dict[str, object]:
         pytest.param(PLAN, plan_with(extra=1), id="plan with an unknown key"),
         pytest.param(PLAN, plan_with(tags=["a b"]), id="plan with an odd tag"),
         pytest.param(PLAN, plan_with(revision="a b"), id="plan with an odd revision"),
+        pytest.param(PLAN, plan_with(changes="dirty"), id="plan with odd changes"),
         pytest.param(RECORD, record_with(platform="linux"), id="record with half a platform"),
         pytest.param(RECORD, record_with(image={}), id="record without image"),
         pytest.param(RECORD, record_with(plan="none"), id="record with an odd plan"),
