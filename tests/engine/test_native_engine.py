@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -326,15 +328,34 @@ def test_a_killed_up_is_recovered_by_the_next(host: Host) -> None:
     assert host.snapshot() == before
 
 
-def test_a_full_disk_on_the_engine_is_one_clear_error(host: Host, tmp_path: Path) -> None:
+def copy_programs(root: Path) -> None:
+    """This machine's own sh and dd: this test's machine reaches no registry that has a base image."""
+    programs = ("/bin/sh", "/bin/dd")
+    done = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True, timeout=10)
+    for path in {*programs, *re.findall(r"(/\S+) \(0x", done.stdout)}:
+        copy = root / path.lstrip("/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "instruction"),
+    [
+        pytest.param(100, "COPY Dockerfile /", id="before the build"),
+        pytest.param(420, "RUN dd if=/dev/zero of=/x bs=1M count=600 || :", id="by a command, which is lost"),
+    ],
+)
+def test_a_full_disk_on_the_engine_is_one_clear_error(
+    host: Host, tmp_path: Path, megabytes: int, instruction: str
+) -> None:
     state = host.state()
     state.mkdir(parents=True)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=100m", "tmpfs", str(state)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(state)]
     subprocess.run(host.inside(*mount), check=True, timeout=_COMMAND_SECONDS)
     engine = host.up()
     application = tmp_path / "application"
-    application.mkdir()
-    (application / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    copy_programs(application / "root")
+    (application / "Dockerfile").write_text(f"FROM scratch\nCOPY root /\n{instruction}\n")
     program = (sys.executable, "-c", "from anyarch.cli.main import main; main()")
     words = ("--platform=linux/amd64", f"--engine=linux/amd64={engine['url']}", f"--to=oci:{tmp_path}/dist")
     done = subprocess.run(

@@ -12,6 +12,7 @@ import anyio
 
 from anyarch.engine.ending import PASSWORD_VARIABLE, Publish
 from anyarch.engine.failure import Subject, Transcript, explain
+from anyarch.engine.native.room import Room
 from anyarch.engine.output import parse_line, plain
 from anyarch.engine.process import child, lines
 from anyarch.engine.select import RUNNER_HOST
@@ -203,14 +204,14 @@ async def carry_out(request: Call, *, on_line: Callable[[Line], None]) -> Outcom
         FileProblemError: the log cannot be written.
         MissingToolError: the Dagger client cannot be run.
     """
-    started, transcript = monotonic(), Transcript()
+    started, transcript, room = monotonic(), Transcript(), Room.of(request.engine)
     try:
         with anyio.fail_after(request.deadline_seconds):
             status = await _follow(request, transcript, on_line)
     except TimeoutError as error:
         raise request.late(transcript) from error
     if status != 0:
-        raise explain(transcript, status=status, subject=_subject(request))
+        raise explain(transcript, status=status, subject=_subject(request, room))
     return Outcome(monotonic() - started, *transcript.counts())
 
 
@@ -250,12 +251,13 @@ def _read(words: Path | None) -> str:
         return ""  # it was not asked
 
 
-def _subject(request: Call) -> Subject:
+def _subject(request: Call, room: Room | None) -> Subject:
     return Subject(
         work=request.work,
         kind=request.kind,
         platform=str(request.platform),
         engine=str(request.engine or "in Docker or Podman"),
         repository=request.repository,
+        lack=room.lack() if room else "",
         log=str(request.log),
     )

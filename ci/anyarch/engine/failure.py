@@ -29,6 +29,8 @@ _TRACE: Final = re.compile(r"\s*\[traceparent:[0-9a-f-]+\]")
 
 # In order: the first that matches any line counts.
 _DISK_FULL: Final = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+# As the pipeline words it. A native engine's log and disk say more; the client is told nothing.
+_LOST: Final = re.compile(r"the engine lost the command (?P<command>.*?); most often its disk is full")
 _ENGINE_GONE: Final = re.compile(
     r"start engine:|new client: |failed to connect to engine|error reading from server: EOF"
     r"|engine.sock: connect: |transport: [Ee]rror while dialing|no driver for scheme",
@@ -118,7 +120,10 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What was being done: ``work`` is a sentence's subject, ``kind`` for a failure of unknown cause."""
+    """What was being done: ``work`` is a sentence's subject, ``kind`` for a failure of unknown cause.
+
+    ``lack`` is what shows that the engine's disk is full, as far as that can be seen from here.
+    """
 
     platform: str
     engine: str
@@ -126,6 +131,7 @@ class Subject:
     log: str
     work: str = "the build"
     kind: type[errors.EngineError] = errors.BuildFailedError
+    lack: str = ""
 
 
 def explain(transcript: Transcript, *, status: int, subject: Subject) -> errors.AnyarchError:
@@ -151,11 +157,7 @@ def _explained(transcript: Transcript, status: int, subject: Subject) -> errors.
         return ours
     facts = {"platform": subject.platform, "engine": subject.engine, "log": subject.log}
     if line := _first(_DISK_FULL, evidence):
-        return errors.EngineDiskFullError(
-            f"{subject.platform}: the engine {subject.engine} has no room left: {line}",
-            hint="free space in the engine's state, or prune its cache: dagger core engine local-cache prune",
-            **facts,
-        )
+        return _disk_full(line, subject, facts)
     if (line := _first(_ENGINE_GONE, evidence)) and not transcript.failing_instruction():
         return errors.EngineUnreachableError(
             f"{subject.platform}: the Dagger client cannot work with the engine {subject.engine}: {line}",
@@ -167,6 +169,14 @@ def _explained(transcript: Transcript, status: int, subject: Subject) -> errors.
             if line := _first(pattern, evidence):
                 return kind(f"{subject.platform}: publishing to {subject.repository} failed: {line}", **facts)
     return _build_failed(transcript, status, subject, facts)
+
+
+def _disk_full(why: str, subject: Subject, facts: dict[str, str]) -> errors.EngineDiskFullError:
+    return errors.EngineDiskFullError(
+        f"{subject.platform}: the engine {subject.engine} has no room left: {why}",
+        hint="free space in the engine's state, or prune its cache: dagger core engine local-cache prune",
+        **facts,
+    )
 
 
 def _build_failed(
@@ -222,6 +232,9 @@ def _rebuilt(
     said = in_lines(f"{subject.platform}: " + "\n".join(what[: SHOWN_LINES + 1]))
     hint = hint or _hint(said, subject)
     facts = {"platform": subject.platform, "engine": subject.engine, "log": subject.log}
+    if subject.lack and (lost := _LOST.search(what[0])):
+        why = f"it lost the command {lost['command']}, and {subject.lack}"
+        return _disk_full(why, subject, facts)
     if issubclass(kind, errors.OffendersError):
         return kind(said, offenders=offenders, hint=hint, **facts)
     return kind(said, hint=hint, **facts)

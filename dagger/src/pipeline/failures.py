@@ -36,6 +36,13 @@ R = TypeVar("R")
 LAST_LINES: Final = 15
 
 _DISK_FULL: Final = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+# Its exit code could not be written down, or not be read again.
+_LOST_EXIT_CODE: Final = -1
+_LOST: Final = re.compile(r"failed to (?:clone built container state: exit code: |write exit code )")
+_MOST_OFTEN: Final = "; most often its disk is full"
+_LOST_HINT: Final = (
+    "is there room in the engine's state? anyarch engine status says where that and its log are"
+)
 _UNREACHED: Final = re.compile(r"connection refused|no such host|no route to host|network is unreachable")
 _TEMPORARY: Final = re.compile(
     r": (?:408|425|429|500|502|503|504|522) \w"
@@ -80,16 +87,25 @@ def build_failure(error: dagger.QueryError, *, subject: str) -> AnyarchError:
         error: What the engine said.
         subject: The platform, for the message.
     """
-    text = str(error)
+    text, lost = str(error), _LOST.search(str(error)) is not None
     if isinstance(error, dagger.ExecError):
-        command = " ".join(error.command)
-        # A shell-form RUN arrives as ["/bin/sh", "-c", "…"].
-        instruction = command.removeprefix("/bin/sh -c ")
-        lines = [*error.stdout.splitlines(), *error.stderr.splitlines()][-LAST_LINES:]
-        text = f"RUN {instruction} ended with {error.exit_code}" + "".join(f"\n    {line}" for line in lines)
+        text, lost = _failed_run(error), error.exit_code == _LOST_EXIT_CODE
+    elif lost:
+        text = f"the engine lost the command that it ran{_MOST_OFTEN}\n    " + " ".join(text.split())
     if _DISK_FULL.search(text):
         return _disk_full(subject, text)
-    return BuildFailedError(in_lines(f"{subject}: {text}"), hint=_base_hint(text), platform=subject)
+    hint = _LOST_HINT if lost else _base_hint(text)
+    return BuildFailedError(in_lines(f"{subject}: {text}"), hint=hint, platform=subject)
+
+
+def _failed_run(error: dagger.ExecError) -> str:
+    # A shell-form RUN arrives as ["/bin/sh", "-c", "…"].
+    instruction = "RUN " + " ".join(error.command).removeprefix("/bin/sh -c ")
+    lines = [*error.stdout.splitlines(), *error.stderr.splitlines()][-LAST_LINES:]
+    ended = f"{instruction} ended with {error.exit_code}"
+    if error.exit_code == _LOST_EXIT_CODE:
+        ended = f"the engine lost the command {instruction}{_MOST_OFTEN}"
+    return ended + "".join(f"\n    {line}" for line in lines)
 
 
 def _base_hint(text: str) -> str:

@@ -164,6 +164,44 @@ def test_a_full_disk_during_a_build_is_not_the_dockerfiles_fault() -> None:
     assert type(failure) is errors.EngineDiskFullError
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        pytest.param(
+            a_failed_run(exitCode=-1),
+            "the engine lost the command RUN make all; most often",
+            id="no exit code",
+        ),
+        pytest.param(
+            said("failed to clone built container state: exit code: 141"),
+            "exit code: 141",
+            id="its container's",
+        ),
+        pytest.param(
+            said("failed to write exit code 1 to /state/exitCode: input/output error"),
+            "input/output error",
+            id="its exit code's file",
+        ),
+    ],
+)
+def test_a_command_that_the_engine_lost_is_told_with_where_to_look(
+    error: dagger.QueryError, said: str
+) -> None:
+    failure = build_failure(error, subject="linux/386")
+    assert type(failure) is errors.BuildFailedError
+    assert said in failure.what
+    assert "most often its disk is full" in failure.what.splitlines()[0]
+    assert "anyarch engine status" in failure.hint
+
+
+def test_what_else_fails_while_an_image_is_made_was_not_lost() -> None:
+    failure = build_failure(
+        said('failed to clone built container state: "/missing": not found'), subject="linux/386"
+    )
+    assert type(failure) is errors.BuildFailedError
+    assert "lost" not in str(failure)
+
+
 @pytest.mark.anyio
 async def test_our_errors_leave_a_function_with_class_and_exit_code_and_no_traceback() -> None:
     @plainly

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from anyarch import errors
 from anyarch.engine.failure import Subject, Transcript, explain
@@ -13,11 +15,11 @@ SUBJECT = Subject(
 )
 
 
-def explained(text: str) -> errors.AnyarchError:
+def explained(text: str, lack: str = "") -> errors.AnyarchError:
     transcript = Transcript()
     for raw in text.strip("\n").splitlines():
         transcript.add(parse_line(raw))
-    return explain(transcript, status=1, subject=SUBJECT)
+    return explain(transcript, status=1, subject=replace(SUBJECT, lack=lack))
 
 
 OURS = """
@@ -139,6 +141,33 @@ def test_only_the_last_lines_of_a_long_output_are_shown() -> None:
     error = explained(f"15  : withExec make\n{printed}\n15  : Container.withExec ERROR [9s]")
     assert "line 4999" in error.what
     assert len(error.what.splitlines()) <= 16
+
+
+LOST = """
+Error: anyarch.BuildFailedError: the engine lost the command RUN make; most often its disk is full
+    cc -c main.c
+  → is there room?
+"""
+
+
+def test_a_lost_command_is_a_full_disk_where_that_can_be_seen() -> None:
+    error = explained(LOST, lack="/state/engine.log says: no space left on device")
+    assert type(error) is errors.EngineDiskFullError
+    assert (
+        "tcp://arm:1234 has no room left: it lost the command RUN make, and /state/engine.log" in error.what
+    )
+    assert "local-cache prune" in error.hint
+
+
+def test_a_lost_command_is_a_failed_build_where_nothing_else_is_known() -> None:
+    error = explained(LOST)
+    assert type(error) is errors.BuildFailedError
+    assert error.what.endswith("most often its disk is full\n    cc -c main.c")
+    assert error.hint == "is there room?"
+
+
+def test_a_failed_command_is_its_own_fault_however_full_the_disk_is() -> None:
+    assert type(explained(OURS, lack="1 MiB are free in /state")) is errors.BuildFailedError
 
 
 @pytest.mark.parametrize(

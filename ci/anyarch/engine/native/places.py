@@ -11,6 +11,8 @@ from typing import Final
 from anyarch.errors import UsageError
 
 RUNTIME: Final = Path("/run/anyarch")
+RECORD: Final = "engine.json"
+LOG: Final = "engine.log"
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
 _RESERVED: Final = frozenset({"networks"})
 
@@ -63,7 +65,7 @@ class Places:
     @property
     def record(self) -> Path:
         """What is running, for the next ``up``, ``down`` and ``status``."""
-        return self.runtime / "engine.json"
+        return self.runtime / RECORD
 
     @property
     def scratch(self) -> Path:
@@ -83,4 +85,4 @@ class Places:
     @property
     def log(self) -> Path:
         """What the engine says; kept when it stops."""
-        return self.state / "engine.log"
+        return self.state / LOG
