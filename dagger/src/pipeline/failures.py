@@ -62,6 +62,14 @@ _BASE_REFUSED: Final = re.compile(
     r"(?:no basic auth credentials|authorization failed|pull access denied|: 40[13] )",
     re.DOTALL,
 )
+# The same for one whose registry it does not reach; of Docker Hub the reference need not name the host.
+_BASE_UNREACHED: Final = re.compile(
+    r"failed to convert Dockerfile to LLB: .*"
+    r'(?:Head|Get) "https?://(?P<host>[\w.:-]+)/[^"]*": .*'
+    r"(?:no such host|connection refused|no route to host|network is unreachable|timeout)",
+    re.DOTALL,
+)
+_HUB: Final = re.compile(r"(?:registry-1|auth)\.docker\.io")
 # What Amazon ECR wants to see allowed before it says whether a layer or a manifest is there.
 _ASKED: Final = re.compile(r"HEAD request to https://\S+/(?P<what>blobs|manifests)/\S+: 403 ")
 _NEEDED: Final = {"blobs": "BatchCheckLayerAvailability", "manifests": "BatchGetImage"}
@@ -109,7 +117,13 @@ def _failed_run(error: dagger.ExecError) -> str:
 
 
 def _base_hint(text: str) -> str:
-    """What to do where a base image is not given to nobody in particular."""
+    """What to do where a base image is not given to nobody in particular, or its registry is not reached."""
+    if match := _BASE_UNREACHED.search(text):
+        mirrored = _HUB.sub("docker.io", match["host"])
+        return (
+            f"the engine does not reach {match['host']}: give it a mirror, for example anyarch engine up "
+            f"--mirror {mirrored}=URL, or a proxy: HTTPS_PROXY where it is started"
+        )
     match = _BASE_REFUSED.search(text)
     if match is None:
         return ""

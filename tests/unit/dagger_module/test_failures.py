@@ -142,6 +142,40 @@ def test_a_base_image_that_is_not_given_comes_with_the_login(text: str, hint: st
     assert hint in failure.hint if hint else failure.hint == ""
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        pytest.param(
+            'debian:12: failed to do request: Head "https://registry-1.docker.io/v2/library/debian'
+            '/manifests/12": dial tcp: lookup registry-1.docker.io on 10.187.0.1:53: no such host',
+            "--mirror docker.io=URL",
+            id="Docker Hub has no address",
+        ),
+        pytest.param(
+            'debian:12: failed to authorize: failed to fetch anonymous token: Get "https://auth.docker.io'
+            '/token": dial tcp 192.0.2.1:443: i/o timeout',
+            "--mirror docker.io=URL",
+            id="Docker Hub's token server does not answer",
+        ),
+        pytest.param(
+            'r.example.com:5000/base:1: failed to do request: Head "https://r.example.com:5000/v2/base'
+            '/manifests/1": dial tcp 192.0.2.1:5000: connect: connection refused',
+            "--mirror r.example.com:5000=URL",
+            id="another registry is down",
+        ),
+    ],
+)
+def test_a_base_image_that_is_out_of_reach_comes_with_a_mirror(text: str, hint: str) -> None:
+    failure = build_failure(said(f"failed to convert Dockerfile to LLB: {text}"), subject="linux/386")
+    assert isinstance(failure, errors.BuildFailedError)
+    assert hint in failure.hint
+
+
+def test_an_instruction_that_reaches_no_registry_is_told_nothing_of_mirrors() -> None:
+    stderr = 'crane: Head "https://registry-1.docker.io/v2/a/manifests/1": no such host'
+    assert "mirror" not in str(build_failure(a_failed_run(stderr=stderr), subject="linux/386"))
+
+
 def test_a_failed_instruction_is_shown_as_the_dockerfile_has_it_with_its_last_lines() -> None:
     failure = build_failure(a_failed_run(), subject="linux/386")
     assert type(failure) is errors.BuildFailedError
