@@ -16,7 +16,7 @@ setup: ## install what the other targets need, once
 demo: setup ## three engines, a registry, one application on three platforms, one tag
 	@$(bin)/python -m lab.demo up
 
-demo-down: setup ## stop what `make demo` started; nothing but the cache stays
+demo-down: setup ## stop what `make demo` started, and say how to remove what stays
 	@$(bin)/python -m lab.demo down
 
 test: lint unit ## everything, from a bare machine to nothing left behind

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyarch.cli.output import UNKNOWN, seconds, size, table
-from anyarch.engine.native.places import cache_folder
+from anyarch.engine.native.places import Places, cache_folder
 from anyarch.errors import INTERRUPTED_EXIT_CODE, AnyarchError
 from rich.console import Console
 
@@ -136,14 +136,23 @@ class Demo:
             *(f"tag     {facts['repository']}:{tag}" for tag in TAGS),
             f"layout  {LAYOUT}",
             f"took    {time.monotonic() - self._began:.0f} s; engines and registry still run",
-            "undo    make demo-down && rm -r dist",
+            "undo    make demo-down, which says what stays on the disk",
         ]
         self._console.print("\n".join(lines), markup=False)
 
     async def down(self) -> None:
-        """Stop all of it; the cache stays."""
+        """Stop all of it, and say what stays on the disk and how to remove that."""
         await stack.down(self._name, base_images.PLATFORMS, say=self.say)
-        self.say(f"nothing of the demo runs; what it compiled and downloaded is in {cache_folder()}")
+        cache = cache_folder()
+        states = [Places.of(stack.engine_name(self._name, each)).state for each in base_images.PLATFORMS]
+        journal = os.path.relpath(ROOT / APPLICATION / ".anyarch")
+        own = [*map(str, states), str(cache / "registry" / self._name), journal, LAYOUT.removeprefix("oci:")]
+        self.say("nothing of the demo runs; its engines' caches, its images and its records stay until")
+        self._console.print(f"  $ rm -rf {shlex.join(own)}", markup=False)
+        self.say("and what it compiled and downloaded, which other engines and `make test` use too, until")
+        self._console.print(
+            f"  $ rm -rf {shlex.join([str(cache), os.path.relpath(ROOT / '.venv')])}", markup=False
+        )
 
 
 async def _foreground(command: Sequence[str]) -> tuple[int, str]:
