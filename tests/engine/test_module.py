@@ -6,10 +6,12 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -25,6 +27,8 @@ from anyarch.release.plan import PlannedPlatform
 from anyarch.release.record import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lab.stack import Stack
 
 ROOT: Final = Path(__file__).parents[2]
@@ -56,27 +60,29 @@ class Client:
     engine: str
     registry: str
 
-    def run(self, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, cwd: Path = ROOT, environ: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
         given = {"_EXPERIMENTAL_DAGGER_RUNNER_HOST": self.engine, "DAGGER_NO_NAG": "1", "DO_NOT_TRACK": "1"}
         return subprocess.run(
             [self.program, "--progress=plain", *words],
             check=False,
             capture_output=True,
             text=True,
-            cwd=ROOT,
+            cwd=cwd,
             env={**os.environ, **given, "NO_COLOR": "1", **environ},
             timeout=CALL_SECONDS,
         )
 
     def call(self, *words: str, **environ: str) -> str:
         """What a call prints; it must succeed."""
-        done = self.run("call", *words, **environ)
+        done = self.run("call", *words, environ=environ)
         assert done.returncode == 0, done.stderr[-6000:]
         return done.stdout
 
     def failure(self, *words: str, **environ: str) -> str:
         """The message with which a call ends; it must fail, and show no traceback."""
-        done = self.run("call", *words, **environ)
+        done = self.run("call", *words, environ=environ)
         assert done.returncode != 0, done.stdout
         said = re.sub(r"\x1b\[[0-9;]*m", "", done.stderr)
         assert "Traceback" not in said
@@ -140,10 +146,36 @@ def test_a_build_honours_arguments_target_secret_label_and_what_is_left_out(
     assert client.call(*words, "container", "label", "--name=a.b", TOKEN_OF_TEST="12345") == "c=d"
 
 
-def test_the_example_runs_as_a_32_bit_program(client: Client) -> None:
-    words = ["build", "--source=examples/web", "--platform=linux/386", "container"]
-    said = client.call(*words, "with-exec", "--args=greeter,--describe", "stdout")
-    assert "32-bit" in said
+def readme(*words: str) -> list[str]:
+    """The one `dagger call …` of the README that has these words, as it is printed there."""
+    lines = re.findall(r"(?m)^\$ (dagger call .*?)(?: +#.*)?$", (ROOT / "README.md").read_text())
+    (found,) = (line for line in map(shlex.split, lines) if {*words} <= {*line})
+    return found[1:]
+
+
+def test_the_readmes_example_in_the_checkout_runs_as_a_32_bit_program(client: Client) -> None:
+    done = client.run(*readme("container"))
+    assert done.returncode == 0, done.stderr[-6000:]
+    assert "32-bit" in done.stdout
+
+
+def test_the_readmes_example_in_an_applications_folder_leaves_a_record(
+    client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "anyarch").symlink_to(ROOT)
+    application = shutil.copytree(ROOT / "examples" / "static", tmp_path / "static")
+    repository = f"{client.registry}/test/readme"
+    words = [word.replace("--repository=R", f"--repository={repository}") for word in readme("publish")]
+    words.insert(words.index("publish") + 1, "--insecure")  # this registry has no TLS
+    done = client.run(*words, cwd=application)
+    assert done.returncode == 0, done.stderr[-6000:]
+    (written,) = (application / "records").iterdir()
+    record = Record.from_json(written.read_bytes(), subject=written.name)
+    assert (str(record.platform), record.repository) == ("linux/arm64", repository)
+
+
+def test_every_call_of_the_readme_is_run_here() -> None:
+    assert (ROOT / "README.md").read_text().count("$ dagger call ") == 2
 
 
 def test_a_foreign_platform_is_cross_compiled_on_the_engines_own(client: Client, tmp_path: Path) -> None:
