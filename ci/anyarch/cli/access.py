@@ -97,6 +97,7 @@ class Access:
             insecure=self.insecure,
             credential=self.credential,
             aws_profile=self.of(destination).aws_profile,
+            waiting=_waiting,
         )
 
     async def account(self, destination: str) -> Credential | None:
@@ -143,7 +144,12 @@ class Access:
             insecure=self.insecure,
             credential=self.credential,
             profiles={host: settings.aws_profile for host, settings in self.registries.items()},
+            waiting=_waiting,
         )
+
+
+def _waiting(host: str) -> None:
+    output.note(f"waiting for {host}: it has not answered yet")
 
 
 def _here(registries: Mapping[str, RegistrySettings]) -> Mapping[str, RegistrySettings]:

@@ -53,6 +53,7 @@ class Options:
         timeouts: For one exchange.
         observer: Told of every request.
         clock: Time and chance.
+        waiting: Told of a host that has not answered yet, once it takes long.
     """
 
     insecure: Collection[str] = ()
@@ -63,6 +64,7 @@ class Options:
     timeouts: Timeouts = field(default_factory=Timeouts)
     observer: Observer | None = None
     clock: Clock = field(default_factory=Clock)
+    waiting: Callable[[str], None] = lambda _: None
 
 
 class Client:
@@ -83,7 +85,7 @@ class Client:
         self._given = options.credential
         self._timeouts = options.timeouts
         self._deadline_seconds = options.deadline_seconds
-        self._wire = Wire(self.requests, options.timeouts, options.clock)
+        self._wire = Wire(self.requests, options.timeouts, options.clock, options.waiting)
         self._auth = Authenticator(
             host=host,
             registry=self.origin,
@@ -232,10 +234,7 @@ class Client:
             yield answer
 
     def _open(self, request: Request, authorization: str) -> AbstractAsyncContextManager[Answer]:
-        def reached() -> None:
-            self.retry.gate.reached = True
-
-        return self._wire.open(request, authorization=authorization, reached=reached)
+        return self._wire.open(request, authorization=authorization, gate=self.retry.gate)
 
     def _advise(self, refusal: Refusal) -> str:
         """What to do about a refusal, where this kind of registry has a known remedy."""

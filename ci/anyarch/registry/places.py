@@ -9,7 +9,7 @@ from anyarch.oci.reference import Repository
 from anyarch.registry.stores import LAYOUT_PREFIX, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 
     from anyarch.registry.credential import Credential
     from anyarch.registry.stores import OpenedStore
@@ -23,6 +23,7 @@ async def open_stores(
     insecure: Collection[str] = (),
     credential: Credential | None = None,
     profiles: Mapping[str, str] | None = None,
+    waiting: Callable[[str], None] = lambda _: None,
 ) -> AsyncIterator[Mapping[str, OpenedStore]]:
     """The destination and other places, by the words that named them; closed at the end.
 
@@ -33,6 +34,7 @@ async def open_stores(
         credential: For the destination's registry, and for no other; if that is a layout, for the only
             registry among the others. Everywhere else counts what ``docker login`` left, or AWS hands out.
         profiles: The AWS profile to ask with, by registry; the environment's where it is empty or missing.
+        waiting: As in ``open_store``.
 
     Raises:
         UsageError: one of them is no destination.
@@ -46,7 +48,9 @@ async def open_stores(
         for name in names:
             shown = credential if hosts[name] and hosts[name] == trusted else None
             profile = (profiles or {}).get(hosts[name], "")
-            store = open_store(name, insecure=insecure, credential=shown, aws_profile=profile)
+            store = open_store(
+                name, insecure=insecure, credential=shown, aws_profile=profile, waiting=waiting
+            )
             stores[name] = await stack.enter_async_context(store)
         yield stores
 

@@ -28,6 +28,7 @@ ATTEMPTS_MAX: Final = 6
 UNREACHED_HINT: Final = "is the name right, is it up, and can this machine reach it (proxy, DNS, firewall)?"
 # A registry that was never reached is down or misspelt: three tries tell, and the user waits seconds.
 UNREACHED_ATTEMPTS_MAX: Final = 3
+UNREACHED_SECONDS_MAX: Final = 10.0  # after which no further try begins there: silence tells as much
 DELAY_BASE_SECONDS: Final = 0.5
 DELAY_MAX_SECONDS: Final = 20.0
 RETRY_AFTER_MAX_SECONDS: Final = 60.0
@@ -103,6 +104,7 @@ class Gate:
     uploads: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(UPLOADS_AT_ONCE_MAX))
     closed_until: float = 0.0
     reached: bool = False
+    is_waiting_told: bool = False
 
     @classmethod
     def of(cls, origin: Origin) -> Gate:
@@ -231,14 +233,17 @@ class Patience:
         if error.throttled:  # the host itself, not one request, is in trouble: everyone holds back
             asked = min(error.retry_after_seconds or DELAY_BASE_SECONDS, RETRY_AFTER_MAX_SECONDS)
             gate.closed_until = max(gate.closed_until, self.policy.clock.now() + asked)
-        enough = ATTEMPTS_MAX if error.reached or gate.reached else UNREACHED_ATTEMPTS_MAX
-        if self.tries >= enough:
+        if self.tries >= (ATTEMPTS_MAX if error.reached or gate.reached else self._unreached_tries_max()):
             raise self._given_up()
 
     def timed_out(self) -> AnyarchError:
         """The error for a try that took all the time there was."""
         self._last = self._no_answer()
         return self._given_up()
+
+    def _unreached_tries_max(self) -> int:
+        gone = self.policy.clock.now() - self.started
+        return UNREACHED_ATTEMPTS_MAX if gone < UNREACHED_SECONDS_MAX else 1
 
     def _delay(self) -> float:
         if not self.tries or self._last is None:

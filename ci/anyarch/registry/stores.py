@@ -9,7 +9,7 @@ from anyarch.errors import UsageError
 from anyarch.oci.reference import Repository
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from anyarch.registry.credential import Credential, CredentialSource
     from anyarch.registry.layout import LayoutStore
@@ -30,6 +30,7 @@ def open_store(
     aws_profile: str = "",
     deadline_seconds: float = 120.0,
     observer: Observer | None = None,
+    waiting: Callable[[str], None] = lambda _: None,
 ) -> OpenedStore:
     """The store of a destination. Nothing is contacted or read yet; use it as ``async with``.
 
@@ -41,6 +42,7 @@ def open_store(
         aws_profile: The profile to ask AWS with, for a registry of Amazon's without ``credential``.
         deadline_seconds: For one operation with all its tries.
         observer: Told of every request and its status.
+        waiting: Told of a host that has not answered yet, once it takes long.
 
     Raises:
         UsageError: ``destination`` is neither.
@@ -64,5 +66,6 @@ def open_store(
         aws_profile=aws_profile,
         deadline_seconds=deadline_seconds,
         observer=observer,
+        waiting=waiting,
     )
     return RegistryStore(repository, options)

@@ -6,9 +6,11 @@ our own errors, with nothing of the request's headers or body in it.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import anyio
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 
     from anyarch.registry.requests import Observer, Request
+    from anyarch.registry.retry import Gate
     from anyarch.registry.urls import Origin, Url
 
 _DRAIN_MAX_BYTES: Final = 64 * 1024
@@ -40,6 +43,8 @@ class Timeouts:
     idle: float = 60.0  # between two reads or writes
     document: float = 60.0
     blob: float = 900.0
+    first: float = 15.0  # where nothing has ever answered: what accepts connections may be no registry
+    notice: float = 3.0  # after which somebody is told what is waited for there
 
 
 class Answer:
@@ -111,29 +116,34 @@ class Wire:
     observer: Observer
     timeouts: Timeouts = field(default_factory=Timeouts)
     clock: Clock = field(default_factory=Clock)
+    waiting: Callable[[str], None] = lambda _: None
     _pools: dict[Origin, Pool] = field(default_factory=dict)
 
     @asynccontextmanager
     async def open(
-        self, request: Request, *, authorization: str = "", reached: Callable[[], None] = lambda: None
+        self, request: Request, *, authorization: str = "", gate: Gate | None = None
     ) -> AsyncIterator[Answer]:
         """Send a request and hand out its answer; leaving closes or returns the connection.
 
         Args:
             request: What to send.
             authorization: The whole header value, empty for none.
-            reached: Called when any answer came.
+            gate: Of the host; it learns that an answer came. The first one must come soon.
         """
         seconds = self.timeouts.blob if request.is_transfer else self.timeouts.document
+        send, soon = self._send, seconds
+        if gate is not None and not gate.reached and not callable(request.body):
+            send, soon = partial(self._first, gate), min(seconds, self.timeouts.first)
         sent_at = self.clock.now()
         response: Response | None = None
         try:
             try:
-                with _failures_named(request.url.origin), anyio.fail_after(seconds):
-                    response = await self._send(request, authorization)
+                with _failures_named(request.url.origin, gate, soon), anyio.fail_after(soon):
+                    response = await send(request, authorization)
             finally:
                 self.observer(request, 0 if response is None else response.status)
-            reached()
+            if gate is not None:
+                gate.reached = True
             answer = Answer(
                 response, request.url, sent_at=sent_at, ends_at=sent_at + seconds, clock=self.clock
             )
@@ -150,6 +160,21 @@ class Wire:
         while self._pools:
             _, pool = self._pools.popitem()
             await pool.aclose()
+
+    async def _first(self, gate: Gate, request: Request, authorization: str) -> Response:
+        """Send where nothing has answered yet; somebody is told, once, if that takes long."""
+
+        def tell() -> None:
+            if not gate.reached and not gate.is_waiting_told:
+                gate.is_waiting_told = True
+                self.waiting(request.url.origin.netloc)
+
+        # A timer, no task: waiting for its end could lose an answer that came as the work was cancelled.
+        timer = asyncio.get_running_loop().call_later(self.timeouts.notice, tell)
+        try:
+            return await self._send(request, authorization)
+        finally:
+            timer.cancel()
 
     async def _send(self, request: Request, authorization: str) -> Response:
         content = request.body() if callable(request.body) else request.body
@@ -208,11 +233,13 @@ async def _drain(response: Response) -> None:
 
 
 @contextmanager
-def _failures_named(origin: Origin) -> Iterator[None]:
+def _failures_named(origin: Origin, gate: Gate | None = None, seconds: float = 0.0) -> Iterator[None]:
     """Turn what the exchange raises into our words; the library's own may quote headers."""
     try:
         yield
     except TimeoutError:
+        if gate is not None and not gate.reached:
+            raise RetryableError(f"no answer within {seconds:.0f} s", reached=False) from None
         raise RetryableError("no answer in time") from None
     except HttpError as error:
         cause = cause_of(error)
