@@ -21,7 +21,7 @@ from anyarch.release.config import CONFIG_NAME, parse_destination
 from anyarch.release.history import Run
 from anyarch.release.ledger import Mover
 from anyarch.release.plan import PLAN_MAX_BYTES, Plan, PlannedPlatform
-from anyarch.release.record import read_records
+from anyarch.release.record_files import sort_records
 from anyarch.release.references import Reference, check_once
 
 if TYPE_CHECKING:
@@ -115,8 +115,10 @@ def merge(
     sources = [parse_destination(each) for each in words.separate(from_)]
     config = config_in()
     access = Access.told(config, insecure_registry)
+    whole, unreadable = sort_records(recordfiles.read_folder(records)) if records else ((), ())
     order = Order(
-        records=read_records(recordfiles.read_folder(records)) if records else (),
+        records=whole,
+        unreadable=unreadable,
         plan=planned,
         expected=None if planned else _expected(expected, config, names),
         mixed=mixed_revisions,

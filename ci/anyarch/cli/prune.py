@@ -22,7 +22,7 @@ from anyarch.release.prune.candidates import of_digests, of_records
 from anyarch.release.prune.prune import prune as delete
 from anyarch.release.prune.prune import utc_now
 from anyarch.release.prune.survey import KEPT_RELEASES, Places, Wishes
-from anyarch.release.record import read_records
+from anyarch.release.record_files import read_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

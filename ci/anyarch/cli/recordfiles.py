@@ -5,37 +5,37 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
-from anyarch.errors import FileProblemError, RecordError
+from anyarch.errors import FileProblemError
 from anyarch.release.record import RECORD_MAX_BYTES
+from anyarch.release.record_files import NO_FILE, check_count, is_record_name
 
-FILES_MAX: Final = 1000
+if TYPE_CHECKING:
+    from anyarch.release.record_files import RecordFile
 
 
-def read_folder(folder: Path) -> dict[str, bytes]:
-    """The ``*.json`` files of a folder and of its sub-folders, one level deep, as artifacts arrive.
+def read_folder(folder: Path) -> dict[str, RecordFile]:
+    """What is called like a record in a folder and in its sub-folders.
 
-    Only regular files count, no symbolic links; of a file that is too long only so much is read that
-    the reader of records sees it is.
+    Only regular files are read, no symbolic links; of a file that is too long only so much that the
+    reader of records sees it is.
 
     Raises:
         FileProblemError: the folder is not there or cannot be read.
         RecordError: more files than any release has.
     """
     try:
-        paths = sorted([*_json_files(folder), *(p for sub in _folders(folder) for p in _json_files(sub))])
+        inside = [*folder.iterdir(), *(path for sub in _folders(folder) for path in sub.iterdir())]
+        paths = sorted(path for path in inside if is_record_name(str(path.relative_to(folder))))
     except OSError as error:
         raise FileProblemError(
             f"records folder {folder}: {error.strerror}",
             hint="anyarch run leaves records in .anyarch/records; --records names the folder",
             path=str(folder),
         ) from error
-    if len(paths) > FILES_MAX:
-        raise RecordError(f"{folder} holds {len(paths)} files; {FILES_MAX} are allowed", path=str(folder))
-    return {
-        str(path.relative_to(folder)): content for path in paths if (content := read_file(path)) is not None
-    }
+    check_count(len(paths), str(folder))
+    return {str(path.relative_to(folder)): _content(path) for path in paths}
 
 
 def read_file(path: Path) -> bytes | None:
@@ -60,6 +60,7 @@ def _folders(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
 
 
-def _json_files(folder: Path) -> list[Path]:
-    found = (path for path in folder.iterdir() if path.suffix == ".json" and not path.name.startswith("."))
-    return [path for path in found if path.is_file() and not path.is_symlink()]
+def _content(path: Path) -> RecordFile:
+    is_file = path.is_file() and not path.is_symlink()
+    content = read_file(path) if is_file else None
+    return NO_FILE if content is None else content

@@ -28,7 +28,7 @@ from anyarch.release.assemble import Order as Merge
 from anyarch.release.ledger import Mover
 from anyarch.release.matrix import build_arguments
 from anyarch.release.parallel import both, in_parallel
-from anyarch.release.record import read_records
+from anyarch.release.record_files import read_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

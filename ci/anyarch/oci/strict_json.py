@@ -32,7 +32,7 @@ def loads_object(raw: bytes, *, subject: str, max_bytes: int) -> dict[str, objec
         ContentError: too long, too deep, too many values, not UTF-8, not JSON, ambiguous, or not an object.
     """
     if len(raw) > max_bytes:
-        raise ContentError(f"{subject}: {len(raw)} bytes are more than the {max_bytes} allowed")
+        raise ContentError(f"{subject}: more than the {max_bytes} bytes allowed")
     if raw.count(b",") > VALUES_MAX:
         raise ContentError(f"{subject}: more than the {VALUES_MAX} JSON values allowed")
     try:

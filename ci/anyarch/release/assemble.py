@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from anyarch.errors import MergeRefusedError, OffendersError
+from anyarch.errors import MergeRefusedError, OffendersError, RecordError, RegistryError
 from anyarch.oci.write import Brought
 from anyarch.release.draft import Draft, make_draft
 from anyarch.release.expectation import Expectation
@@ -67,6 +67,7 @@ class Order:
 
     Args:
         records: Of builds; one about another repository than those of ``sources`` is an offender.
+        unreadable: What is wrong with files that should be records, which refuses the merge.
         references: Images that no record tells of.
         sources: Where, besides the destination, the records' images may be.
         plan: What was planned: the images must be its own.
@@ -79,6 +80,7 @@ class Order:
     """
 
     records: Sequence[Record] = ()
+    unreadable: Sequence[str] = ()
     references: Sequence[Reference] = ()
     sources: Sequence[Store] = ()
     plan: Plan | None = None
@@ -130,13 +132,15 @@ async def assemble(
 
     Raises:
         MergeRefusedError: the images do not make up the expected index; every offender is listed.
+        RecordError: some records were unreadable; what is wrong with the others is listed as well.
         PlanMismatchError: they belong to another plan, revision or repository.
         OlderRunError: a tag points at the release of a newer run.
         LostRaceError: a tag was moved by somebody else meanwhile.
         RegistryError: a store refused or failed.
     """
     tell = on_event or ignore
-    referenced, unreadable = await read_references(order.references)
+    referenced, unread = await read_references(order.references)
+    unreadable = [*order.unreadable, *unread]
     places = [Destination(store=store, tags=order.tags), *order.also]
     sites = [_Site(place, places, order, referenced) for place in places]
     with before_tags(len(sites)):
@@ -228,17 +232,25 @@ class _Site:
         )
 
     async def _preview(self, unreadable: Sequence[str]) -> Draft:
+        view, damaged = View(self.store, self._origins.sources), self._order.unreadable
+        if not unreadable:
+            return await self._draft(view, ignore)
         offenders, hint = list(unreadable), "name images that are there, and indexes of nothing but images"
-        if self._records or not unreadable:
+        if self._records:
             try:
-                draft = await self._draft(View(self.store, self._origins.sources), ignore)
+                await self._draft(view, ignore)
             except OffendersError as error:
-                if not unreadable:
-                    raise
                 offenders, hint = [*unreadable, *error.offenders], error.hint
-            else:
-                if not unreadable:
-                    return draft
+            except RegistryError as error:
+                if not damaged:
+                    raise
+                offenders.append(f"the other images could not be checked: {error.what}")
+        if damaged:
+            raise RecordError(
+                "refused to merge: not all files are records; no tag was touched",
+                offenders=offenders,
+                hint="build again what is named here; a platform that is missing may be in such a file",
+            )
         raise MergeRefusedError(
             "refused to merge: not all that was named are images; no tag was touched",
             offenders=offenders,

@@ -97,6 +97,15 @@ class Fields:
             return default
         return self._take(key, bool) or False
 
+    def schema(self, known: int) -> bool:
+        """Whether the document is of the version that is read here, or may be: not of a newer one."""
+        number = self._take("schema", int)
+        if number is None or number == known:
+            return True
+        newer = ": a newer anyarch made this, and is needed to read it" if number > known else ""
+        self.problem("schema", f"expected {known}, got {_shown(number)}{newer}")
+        return not newer
+
     def integer(self, key: str, *, least: int = 0, most: int = 2**63 - 1) -> int:
         """A whole number within limits, both included."""
         number = self._take(key, int)

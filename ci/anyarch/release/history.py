@@ -172,7 +172,7 @@ class History:
         raw = manifest.annotations.get(_MOVES, "").encode()
         document = strict_json.loads_object(raw, subject=subject, max_bytes=MANIFEST_MAX_BYTES)
         fields = Fields(document, problems=[])
-        fields.integer("schema", least=SCHEMA, most=SCHEMA)
+        fields.schema(SCHEMA)
         moves = tuple(_read_move(each) for each in fields.tables("moves", most=MOVES_MAX))
         fields.end()
         if fields.problems:

@@ -130,7 +130,8 @@ class Plan:
         except ContentError as error:
             raise PlanError(error.what, hint="make it again: anyarch plan") from error
         fields = Fields(document, problems=[])
-        fields.integer("schema", least=PLAN_SCHEMA, most=PLAN_SCHEMA)
+        if not fields.schema(PLAN_SCHEMA):
+            raise PlanError(f"{subject} is not a plan", offenders=fields.problems)
         written = fields.parsed("digest", Digest.parse)
         plan = cls(
             destination=fields.parsed("destination", parse_destination),

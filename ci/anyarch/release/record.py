@@ -147,8 +147,8 @@ class Record:
         except ContentError as error:
             raise RecordError(f"{subject} is not a record", offenders=[error.what]) from error
         fields = Fields(document, problems=[])
-        record = _read(fields, subject)
-        if fields.problems:
+        record = _read(fields, subject) if fields.schema(RECORD_SCHEMA) else None
+        if record is None or fields.problems:
             raise RecordError(
                 f"{subject} is not a record",
                 offenders=[f"{subject}: {problem}" for problem in fields.problems],
@@ -157,7 +157,6 @@ class Record:
 
 
 def _read(fields: Fields, subject: str) -> Record:
-    fields.integer("schema", least=RECORD_SCHEMA, most=RECORD_SCHEMA)
     engine, run = fields.table("engine"), fields.table("run")
     record = Record(
         platform=fields.parsed("platform", Platform.parse),
@@ -185,34 +184,6 @@ def _read(fields: Fields, subject: str) -> Record:
     if not fields.problems and record.image.media_type not in IMAGE_TYPES | INDEX_TYPES:
         fields.problem("image", f"{record.image.media_type} is neither an image's nor an index's media type")
     return record
-
-
-def read_records(named: Mapping[str, bytes]) -> tuple[Record, ...]:
-    """Read all record files of a folder.
-
-    Args:
-        named: File name → content.
-
-    Raises:
-        RecordError: there is none, or some are no records; all of them are listed.
-    """
-    if not named:
-        raise RecordError(
-            "there is no record",
-            hint="each platform's build leaves one: anyarch run, or dagger call build … publish",
-        )
-    records: list[Record] = []
-    offenders: list[str] = []
-    for source in sorted(named):
-        try:
-            records.append(Record.from_json(named[source], subject=source))
-        except RecordError as error:
-            offenders += error.offenders
-    if offenders:
-        raise RecordError(
-            "these files are not records", offenders=offenders, hint="build their platforms again"
-        )
-    return tuple(records)
 
 
 async def record_from_store(

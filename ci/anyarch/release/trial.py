@@ -75,7 +75,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """
         try:
             if len(raw) > TRIAL_MAX_BYTES:
-                raise ContentError(f"{subject}: {len(raw)} bytes are more than the {TRIAL_MAX_BYTES} allowed")
+                raise ContentError(f"{subject}: more than the {TRIAL_MAX_BYTES} bytes allowed")
             read = msgspec.json.decode(raw, type=cls)
         except msgspec.MsgspecError as error:
             raise ContentError(f"{subject}: not the result of a trial: {error}") from error

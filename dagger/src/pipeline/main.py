@@ -10,7 +10,7 @@ from anyarch.release.assemble import Order
 from anyarch.release.expectation import Expectation
 from anyarch.release.ledger import Mover
 from anyarch.release.plan import Plan
-from anyarch.release.record import read_records
+from anyarch.release.record_files import sort_records
 from anyarch.release.verify import verify as verify_release
 from dagger import Doc, Ignore, Name, dag, object_type
 
@@ -119,8 +119,10 @@ class Anyarch:
         insecure: Insecure = False,
     ) -> Release:
         """Join the platforms' images into one index, verify it, and point the tags at it."""
+        whole, unreadable = sort_records(await record_files(records)) if records else ((), ())
         order = Order(
-            records=read_records(await record_files(records)) if records else (),
+            records=whole,
+            unreadable=unreadable,
             plan=Plan.from_json((await plan.contents()).encode(), subject="--plan") if plan else None,
             expected=words.platforms(platform) or None,
             tags=words.tags(tag),

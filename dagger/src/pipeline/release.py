@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import dagger
-from anyarch.errors import RecordError
 from anyarch.release import publish
 from anyarch.release.record import RECORD_MAX_BYTES
+from anyarch.release.record_files import NO_FILE, TOO_LONG, RecordFile, check_count, is_record_name
 from dagger import Doc, field, object_type
 
 
@@ -38,19 +38,20 @@ class Release:
         )
 
 
-async def record_files(folder: dagger.Directory) -> Mapping[str, bytes]:
-    """The ``*.json`` files of a folder, by name.
+async def record_files(folder: dagger.Directory) -> Mapping[str, RecordFile]:
+    """What is called like a record in a folder and in its sub-folders; what is too long is not read.
 
     Raises:
-        RecordError: some are longer than a record may be; they are not read.
+        RecordError: more files than any release has.
     """
-    contents, offenders = {}, []
-    for name in await folder.glob("*.json"):
-        file = folder.file(name)
-        if await file.size() > RECORD_MAX_BYTES:
-            offenders.append(f"{name}: more than {RECORD_MAX_BYTES} bytes")
-        else:
-            contents[name] = (await file.contents()).encode()
-    if offenders:
-        raise RecordError("these files are not records", offenders=offenders)
-    return contents
+    found = [*await folder.glob("*.json"), *await folder.glob("*/*.json")]
+    names = sorted({name for name in found if is_record_name(name)})
+    check_count(len(names), "the folder of records")
+    return {name: await _content(folder, name) for name in names}
+
+
+async def _content(folder: dagger.Directory, name: str) -> RecordFile:
+    if name.endswith("/"):
+        return NO_FILE
+    file = folder.file(name)
+    return TOO_LONG if await file.size() > RECORD_MAX_BYTES else (await file.contents()).encode()

@@ -19,6 +19,7 @@ from tests.fake_dagger import a_record
 from tests.unit.release.test_schemas import validator
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from anyarch.oci.descriptor import Descriptor
@@ -64,6 +65,44 @@ def test_a_merge_tells_platforms_index_tags_and_the_way_back(
     assert f"tag latest moved, was {OLD.digest}" in lines
     assert "tag 1.0 new" in lines
     assert f"undo anyarch rollback oci:dist:latest --to={OLD.digest}" in lines
+
+
+@pytest.mark.parametrize(
+    ("platforms", "others"),
+    [
+        pytest.param((), 0, id="the others are good"),
+        pytest.param(("linux/amd64", "linux/arm64", "linux/386"), 2, id="one lies, one is missing"),
+    ],
+)
+def test_what_is_wrong_besides_unreadable_records_is_told_at_once(
+    work: Path, platforms: Sequence[str], others: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arm = work / "records" / "record-linux-arm64-1" / "linux-arm64.json"
+    if others:
+        lying = json.loads(arm.read_text())
+        lying["image"]["size"] += 1
+        arm.write_text(json.dumps(lying))
+    (work / "records" / "cut.json").write_text('{"schema": 1, "platf')
+    (work / "records" / "link.json").symlink_to(arm)
+    words = [f"--platform={each}" for each in platforms]
+    assert run(["merge", "--records=records", "--to=oci:dist", "--tag=latest", "--format=json", *words]) == 30
+    found = json.loads(capsys.readouterr().out)
+    assert [each.partition(":")[0] for each in found["offenders"][:2]] == ["cut.json", "link.json"]
+    assert len(found["offenders"]) == 2 + others
+    if others:
+        assert any("linux/386: missing" in each for each in found["offenders"])
+        assert any("size" in each for each in found["offenders"])
+        assert "missing may be in such a file" in found["hint"]
+    head = tag(work, "latest")
+    assert head is not None
+    assert head.digest == OLD.digest
+
+
+def test_unreadable_records_alone_need_no_registry(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "bad").mkdir()
+    (work / "bad" / "cut.json").write_text("{")
+    assert run(["merge", "--records", "bad", "--to", "r.invalid/team/app"]) == 30
+    assert "cut.json" in capsys.readouterr().err
 
 
 def test_the_way_back_leads_back(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

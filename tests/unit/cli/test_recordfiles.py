@@ -4,10 +4,11 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from anyarch.cli import recordfiles
 from anyarch.cli.recordfiles import read_file, read_folder
 from anyarch.errors import FileProblemError, RecordError
+from anyarch.release import record_files
 from anyarch.release.record import RECORD_MAX_BYTES
+from anyarch.release.record_files import NO_FILE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def test_records_lie_flat_or_one_folder_deep_as_artifacts_arrive(tmp_path: Path)
     }
 
 
-def test_links_and_pipes_are_no_records(tmp_path: Path) -> None:
+def test_links_pipes_and_folders_are_no_records_and_are_named(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(b"canary")
     folder = tmp_path / "records"
@@ -36,7 +37,7 @@ def test_links_and_pipes_are_no_records(tmp_path: Path) -> None:
     (folder / "linked").symlink_to(tmp_path)
     os.mkfifo(folder / "pipe.json")
     (folder / "folder.json").mkdir()
-    assert read_folder(folder) == {}
+    assert read_folder(folder) == dict.fromkeys(["folder.json", "link.json", "pipe.json"], NO_FILE)
 
 
 def test_a_file_that_became_a_link_meanwhile_is_not_followed(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_far_too_many_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordfiles, "FILES_MAX", 2)
+    monkeypatch.setattr(record_files, "FILES_MAX", 2)
     for number in range(3):
         (tmp_path / f"{number}.json").touch()
     with pytest.raises(RecordError, match="3 files"):

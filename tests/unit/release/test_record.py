@@ -11,7 +11,8 @@ from anyarch.oci.descriptor import Descriptor
 from anyarch.oci.digest import Digest
 from anyarch.oci.media_type import MediaType
 from anyarch.oci.platforms import Platform
-from anyarch.release.record import RECORD_MAX_BYTES, Record, read_records, record_from_store
+from anyarch.release.record import RECORD_MAX_BYTES, Record, record_from_store
+from anyarch.release.record_files import is_record_name, read_records, sort_records
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,10 +115,15 @@ SHORT = GOOD.to_json().replace(b"sha256:", b"sha512:")
         pytest.param(GOOD.to_json()[:-1] + b"{}", "not valid JSON", id="something behind it"),
         pytest.param(b"\xff\xfe{}", "not valid JSON", id="not UTF-8"),
         pytest.param(b"null", "expected a JSON object", id="null"),
-        pytest.param(b" " * 8193, "8193 bytes are more than the 8192 allowed", id="too long"),
+        pytest.param(b" " * 8193, "more than the 8192 bytes allowed", id="too long"),
+        pytest.param(
+            b'{"schema": 99}',
+            "schema: expected 1, got 99: a newer anyarch made this, and is needed to read it",
+            id="of a newer anyarch",
+        ),
         pytest.param(b"[" * 8000, "nested too deep", id="nested too deep"),
         pytest.param(b'{"schema": 1, "schema": 1}', "duplicate keys", id="duplicate key"),
-        pytest.param(changed(schema=2), "schema: expected 1 to 1, got 2", id="later schema"),
+        pytest.param(changed(schema=2), "schema: expected 1, got 2: a newer", id="later schema"),
         pytest.param(changed(schema=True), "schema: expected a whole number, got True", id="true for 1"),
         pytest.param(
             changed(platfrom="x"), "platfrom: unknown key; did you mean platform?", id="unknown key"
@@ -217,6 +223,34 @@ def test_all_bad_files_of_a_folder_are_named() -> None:
         "c.json",
         "c.json",
     ]
+
+
+def test_of_a_newer_record_nothing_else_is_said() -> None:
+    with pytest.raises(RecordError) as caught:
+        Record.from_json(changed(schema=99, invented="later"), subject=FILE)
+    assert len(caught.value.offenders) == 1
+
+
+def test_what_was_not_read_is_named_beside_what_was() -> None:
+    found, offenders = sort_records({"a.json": "expected a file", "b.json": GOOD.to_json(), "c.json": b"{"})
+    assert [record.source for record in found] == ["b.json"]
+    assert [offender.partition(": ")[0] for offender in offenders] == ["a.json", "c.json"]
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        pytest.param("a.json", True, id="in the folder"),
+        pytest.param("record-1/a.json", True, id="one level deep"),
+        pytest.param("a/b/c.json", False, id="deeper"),
+        pytest.param("a.txt", False, id="of another kind"),
+        pytest.param(".a.json", False, id="half written"),
+        pytest.param("record-1/.a.json", False, id="half written one level deep"),
+        pytest.param("a.json/", True, id="a folder that looks like one"),
+    ],
+)
+def test_what_counts_as_a_record(path: str, counts: bool) -> None:
+    assert is_record_name(path) is counts
 
 
 def test_good_files_are_read_in_the_order_of_their_names() -> None:

@@ -80,7 +80,7 @@ def read_note(manifest: Manifest, *, subject: str) -> list[Candidate]:
         raise ContentError(f"{subject} is not the note of an interrupted prune")
     raw = manifest.annotations.get(_LEFT, "").encode()
     fields = Fields(strict_json.loads_object(raw, subject=subject, max_bytes=MANIFEST_MAX_BYTES), problems=[])
-    fields.integer("schema", least=_SCHEMA, most=_SCHEMA)
+    fields.schema(_SCHEMA)
     left = [
         Candidate(digest=each.parsed("digest", Digest.parse), since=each.parsed("since", _time), why=WHY)
         for each in fields.tables("left", most=_ENTRIES_MAX)
