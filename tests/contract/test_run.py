@@ -145,6 +145,7 @@ def test_an_optional_platform_may_fail(bench: Bench, capsys: pytest.CaptureFixtu
     assert bench.run() == 0
     told = capsys.readouterr()
     assert "missing (optional)" in told.out
+    assert "(earlier run)" not in told.out
     assert "warning  linux/arm64 is optional and failed" in told.out
     assert bench.tagged() is not None
 

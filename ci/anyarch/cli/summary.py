@@ -43,9 +43,11 @@ def lines(
     rows += [[str(platform), "missing (optional)", "-", "-", "-"] for platform in release.missing]
     if built is not None:
         head.insert(2, "ENGINE")
-        platforms = [*(child.platform for child in release.children), *release.missing]
-        for row, platform in zip(rows, platforms, strict=True):
+        for row, child in zip(rows, release.children, strict=False):
+            platform = child.platform
             row.insert(2, built[platform].engine if platform in built else "(earlier run)")
+        for row in rows[len(release.children) :]:
+            row.insert(2, "-")
     if all(_seconds(child, built or {}) is None for child in release.children):
         unknown = head.index("SECONDS")
         for row in (head, *rows):
@@ -227,7 +229,8 @@ def _undo_lines(release: Release | Promotion, insecure: Collection[str]) -> list
             f"undo   {join(['rm', '-r', folder])}  (new: {', '.join(new)}; removes the whole layout)"
         )
     elif new:
-        found.append(f"undo   nothing to go back to for {', '.join(new)}: new, delete it at the registry")
+        are, them = ("is", "it") if len(new) == 1 else ("are", "them")
+        found.append(f"undo   {', '.join(new)} {are} new: delete {them} at the registry")
     return found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 from anyarch.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}", re.ASCII)
 
@@ -80,8 +80,7 @@ class Platform:
         if platform.os not in _OPERATING_SYSTEMS:
             raise _unknown_word(text, "operating system", platform.os, _OPERATING_SYSTEMS)
         if platform.architecture not in _ARCHITECTURES:
-            known = _ARCHITECTURES | set(_SYNONYMS)
-            raise _unknown_word(text, "architecture", platform.architecture, known)
+            raise _unknown_word(text, "architecture", platform.architecture, _ARCHITECTURES, _SYNONYMS)
         return platform
 
     @classmethod
@@ -171,9 +170,12 @@ def _normalise(os: str, architecture: str, variant: str) -> tuple[str, str, str]
     return os, architecture, variant
 
 
-def _unknown_word(text: str, kind: str, word: str, known: frozenset[str] | set[str]) -> UsageError:
+def _unknown_word(
+    text: str, kind: str, word: str, known: Collection[str], more: Collection[str] = ()
+) -> UsageError:
+    """The error for a word that nobody has; ``more`` are other names of known ones, meant perhaps."""
     import difflib  # noqa: PLC0415  only a mistake needs it
 
-    near = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, sorted({*known, *more}), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(known))}"
     return UsageError(f"platform {text[:80]!r}: no {kind} is called {word!r}", hint=hint)

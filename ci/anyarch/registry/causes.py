@@ -40,7 +40,8 @@ _NO_ANSWER: Final = "RemoteProtocolError"
 class Cause:
     """A failed connection: the words, whether trying again is pointless, whether a registry was reached.
 
-    ``hint`` is what to do where it is final, or where nothing there has ever answered in HTTP.
+    ``hint`` is what to do where it is final, or where nothing there has ever answered in HTTP;
+    ``HOST`` in it stands for the registry.
     """
 
     words: str
@@ -75,7 +76,7 @@ def cause_of(error: BaseException) -> Cause:
 
 def _handshake(reason: str) -> Cause:
     if reason in _PLAIN_ANSWERS:
-        hint = "if this registry speaks plain HTTP, declare it insecure"
+        hint = "if this registry is to speak plain HTTP: --insecure-registry HOST"
         return Cause("it does not speak TLS", final=True, hint=hint)
     # Without a reason the connection was cut off, as by a proxy that restarts: worth another try.
     return Cause(f"the TLS handshake failed ({reason or 'cut off'})", final=bool(reason), reached=False)

@@ -102,6 +102,7 @@ class Gate:
     reads: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
     writes: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(REQUESTS_AT_ONCE_MAX))
     uploads: anyio.Semaphore = field(default_factory=lambda: anyio.Semaphore(UPLOADS_AT_ONCE_MAX))
+    name: str = ""
     closed_until: float = 0.0
     reached: bool = False
     is_waiting_told: bool = False
@@ -110,8 +111,8 @@ class Gate:
     def of(cls, origin: Origin) -> Gate:
         """The gate of a registry that nobody has asked yet."""
         if any(name in origin.host for name in _ECR_NAMES):
-            return cls(writes=anyio.Semaphore(ECR_WRITES_AT_ONCE_MAX))
-        return cls()
+            return cls(writes=anyio.Semaphore(ECR_WRITES_AT_ONCE_MAX), name=str(origin))
+        return cls(name=str(origin))
 
     def place(self, request: Request) -> anyio.Semaphore:
         """Where a request waits for its turn."""
@@ -259,13 +260,16 @@ class Patience:
         last = self._last or self._no_answer()
         if last.final is not None:
             return last.final
-        words = [f"{self.subject}: {last.cause}"]
+        gate = self.policy.gate
+        # Where nothing answers, what was asked for is of no interest.
+        unreached = not last.reached and not gate.reached
+        words = [f"{(unreached and gate.name) or self.subject}: {last.cause}"]
         if self.tries > 1:
             words.append(f"{self.tries} tries")
         if late:
             words.append("the next try would be past the deadline")
         hint = last.hint or UNREACHED_HINT
-        if last.reached or (last.hint and self.policy.gate.reached):
+        if last.reached or (last.hint and gate.reached):
             hint = "the registry answers only with temporary errors; try again later"
         return RegistryUnavailableError("; ".join(words), hint=hint, tries=self.tries, cause=last.cause)
 

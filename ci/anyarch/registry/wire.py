@@ -244,7 +244,8 @@ def _failures_named(origin: Origin, gate: Gate | None = None, seconds: float = 0
     except HttpError as error:
         cause = cause_of(error)
         if cause.final:
-            raise RegistryUnavailableError(f"{origin}: {cause.words}", hint=cause.hint) from None
+            hint = cause.hint.replace("HOST", origin.netloc)
+            raise RegistryUnavailableError(f"{origin}: {cause.words}", hint=hint) from None
         hint = cause.hint if cause.reached else _meant(origin.host) or cause.hint
         raise RetryableError(cause.words, reached=cause.reached, hint=hint) from None
 

@@ -73,7 +73,7 @@ def test_a_promotion_tells_what_was_verified_and_the_way_back(
         "tag 1.4.2 new",
         f"tag stable moved, was {OLD.digest}",
         f"undo anyarch rollback {repository}:stable --to={OLD.digest}",
-        "undo nothing to go back to for 1.4.2: new, delete it at the registry",
+        "undo 1.4.2 is new: delete it at the registry",
     ]
     assert tagged(repository, Tag("stable")) == NEW.digest
 

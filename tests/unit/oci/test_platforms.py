@@ -58,6 +58,7 @@ def test_any_text_is_a_platform_or_one_clear_error(text: str) -> None:
         pytest.param("linux/amd64\n", "expected os/architecture", id="a newline"),
         pytest.param("linux amd64", "expected os/architecture", id="a blank"),
         pytest.param("linux/amd46", "did you mean amd64?", id="a slip in the architecture"),
+        pytest.param("linux/x86_46", "did you mean x86_64?", id="a slip in another name of it"),
         pytest.param("linx/amd64", "did you mean linux?", id="a slip in the system"),
         pytest.param("linux/toaster", "known:", id="an architecture nobody has"),
     ],
@@ -66,6 +67,14 @@ def test_a_wrong_word_gets_help(text: str, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         Platform.parse(text)
     assert says in caught.value.hint
+
+
+def test_known_architectures_are_listed_once_each_without_their_other_names() -> None:
+    with pytest.raises(UsageError) as caught:
+        Platform.parse("linux/toaster")
+    listed = caught.value.hint.removeprefix("known: ").split(", ")
+    assert "arm64" in listed
+    assert not {"aarch64", "armhf", "x86_64"} & set(listed)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,22 @@ async def test_a_registry_never_reached_is_given_up_soon() -> None:
     assert "is it up" in failed.value.hint
 
 
+@pytest.mark.parametrize(
+    ("before", "begins"),
+    [
+        pytest.param(False, "https://r.example.com: connection refused", id="nothing ever answered"),
+        pytest.param(True, "HEAD probe: connection refused", id="a registry answered before"),
+    ],
+)
+async def test_where_nothing_answers_the_registry_is_named_and_no_request(before: bool, begins: str) -> None:
+    gate = Gate.of(Origin("https", "r.example.com", 443))
+    gate.reached = before
+    refused = RetryableError("connection refused", reached=False)
+    with pytest.raises(RegistryUnavailableError) as failed:
+        await Retry(gate, clock=FakeClock().clock).run(always(refused), subject="HEAD probe")
+    assert failed.value.what.startswith(begins)
+
+
 async def test_a_registry_that_answered_before_gets_its_six_attempts() -> None:
     gate = Gate(reached=True)
     refused = RetryableError("connection refused", reached=False)

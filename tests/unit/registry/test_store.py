@@ -437,4 +437,4 @@ async def test_plain_http_where_tls_is_expected_says_so() -> None:
             async with wire.open(Request(method="GET", url=url, kind="tags")):
                 pass
         await wire.aclose()
-    assert "declare it insecure" in failed.value.hint
+    assert f"--insecure-registry 127.0.0.1:{port}" in failed.value.hint
